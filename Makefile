@@ -1,0 +1,61 @@
+# Every task of the project. `make` alone prints them; each target's `##` text is its help.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+# uv from PATH where it is there, else from the package index into .tools (never into the user's own Python).
+UV ?= $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
+export UV_PYTHON_DOWNLOADS ?= never
+RUN := .venv/bin/
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-zA-Z_-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Start
+.PHONY: env run
+env: .venv/.synced ## Build the environment (.venv) from uv.lock
+
+.tools/uv/bin/uv:
+	@echo "uv is not on PATH: installing it into .tools/uv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; $(PYTHON) is $$($(PYTHON) -V)" >&2; exit 1; }
+	@$(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+
+.venv/.synced: pyproject.toml uv.lock | $(filter .tools/%,$(UV))
+	@$(UV) sync --locked --all-extras --quiet
+	@touch $@
+
+## Check
+.PHONY: check lint types walls test floors
+check: lint types walls generated test ## The gate: everything below except the slow ones
+
+lint: env ## Format and style (ruff)
+	@$(RUN)ruff format --check .
+	@$(RUN)ruff check .
+
+types: env ## Types (mypy, strict)
+	@$(RUN)mypy
+
+walls: env ## The load-bearing walls (import-linter)
+	@$(RUN)lint-imports --no-logo
+
+test: env ## The tests
+	@$(RUN)pytest
+
+## Change
+.PHONY: format lock clean
+format: env ## Format the code and mend what ruff can mend
+	@$(RUN)ruff format .
+	@$(RUN)ruff check --fix .
+
+lock: | $(filter .tools/%,$(UV)) ## Renew uv.lock
+	@$(UV) lock
+
+clean: ## Remove what was built (not the caches outside the tree)
+	@rm -rf .venv .tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Tasks of one area live beside it.
+-include runtime/proto/proto.mk tools/cluster/cluster.mk bench/bench.mk
