@@ -1,0 +1,112 @@
+"""Every error the project raises on purpose, drawn as one tree. Knows no gRPC code, no exit status, no HTTP.
+
+The boundaries translate: `server.codes` to gRPC statuses, `cli` to exit statuses; a test proves that each leaf has a place there.
+Standard library only: the model process imports this.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence, Tuple
+
+
+class Violation(NamedTuple):
+    """One broken promise: the path of the thing (`inputs.pixels`) and what was expected and what came."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class ModelRuntimeError(Exception):
+    """The root. `str()` is one clear line (or one line per violation) that names the thing."""
+
+
+class WithViolations(ModelRuntimeError):
+    """An error that may carry several violations; its text is the summary followed by each of them."""
+
+    def __init__(self, summary: str, violations: Sequence[Violation] = ()) -> None:
+        self.violations: Tuple[Violation, ...] = tuple(violations)
+        super().__init__("; ".join([summary, *map(str, self.violations)]) if summary else "; ".join(map(str, self.violations)))
+
+
+class ContractError(WithViolations):
+    """A contract that cannot be read or makes no sense, in bytes or in YAML notation."""
+
+
+# A model that cannot serve ------------------------------------------------------------------------------------------
+
+
+class ModelError(ModelRuntimeError):
+    """The model directory holds no model that can be called."""
+
+
+class ModelNotFound(ModelError):
+    """The model directory, its contract.protobin or files/src/func_main.py is missing."""
+
+
+class ModelImportFailed(ModelError):
+    """func_main.py exists and could not be imported."""
+
+
+class FunctionMissing(ModelError):
+    """func_main.py has no callable of the signature's name."""
+
+
+class WarmupFailed(ModelError):
+    """The model loaded and could not answer the prediction made for it at start."""
+
+
+# A prediction that cannot be answered -------------------------------------------------------------------------------
+
+
+class PredictionError(WithViolations):
+    """A prediction ended without an answer."""
+
+
+class InvalidRequest(PredictionError):
+    """The client's fault: bytes that are no request, or inputs that break the contract."""
+
+
+class UnknownMethod(PredictionError):
+    """No era has a method of that path."""
+
+
+class NotServing(PredictionError):
+    """The model is not loaded, or is stopping: try another replica, or later."""
+
+
+class Overloaded(PredictionError):
+    """Refused before any work began, because too much is waiting already."""
+
+
+class DeadlineExceeded(PredictionError):
+    """The client's deadline passed, or the model took longer than it may."""
+
+
+class ModelFailure(PredictionError):
+    """The model's fault: its function raised."""
+
+
+class OutputMismatch(PredictionError):
+    """The model's fault: what it returned breaks its own contract and cannot be converted without loss."""
+
+
+# A process that cannot start ----------------------------------------------------------------------------------------
+
+
+class StartError(ModelRuntimeError):
+    """The runtime cannot start as it was asked to."""
+
+
+class InvalidSetting(StartError):
+    """A setting (environment variable or option) that cannot be used, with what was expected and what came."""
+
+
+class PortUnavailable(StartError):
+    """The port is taken, or may not be bound."""
+
+
+class SourceError(StartError):
+    """A ModelRuntime file that cannot be read, or from which no model directory can be built."""
