@@ -28,7 +28,9 @@ class WithViolations(ModelRuntimeError):
 
     def __init__(self, summary: str, violations: Sequence[Violation] = ()) -> None:
         self.violations: Tuple[Violation, ...] = tuple(violations)
-        super().__init__("; ".join([summary, *map(str, self.violations)]) if summary else "; ".join(map(str, self.violations)))
+        super().__init__(
+            "; ".join([summary, *map(str, self.violations)]) if summary else "; ".join(map(str, self.violations))
+        )
 
 
 class ContractError(WithViolations):

@@ -1,0 +1,100 @@
+"""Whether arrays keep a contract: names, types, ranks, dimensions, nested fields. All violations at once, each with its path.
+
+Knows arrays only by their `dtype` and `shape`: no numpy here, so that the operator can import the contract without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, Optional, Protocol, Tuple
+
+from ..errors import Violation
+from .model import Field, Shape, shape_text
+from .types import DataType
+
+
+class Typed(Protocol):
+    """A numpy array, or anything else that says its type (a numpy dtype, or a DataType) and shape."""
+
+    @property
+    def dtype(self) -> Any: ...
+    @property
+    def shape(self) -> Tuple[int, ...]: ...
+
+
+def check(fields: Tuple[Field, ...], arrays: Mapping[str, Any], path: str = "inputs") -> List[Violation]:
+    """What in `arrays` (name to array; a map is an array of dicts, or one dict) breaks the promise of `fields`."""
+    violations: List[Violation] = []
+    for field in fields:
+        array = arrays.get(field.name)
+        if array is None:
+            violations.append(Violation(f"{path}.{field.name}", f"expected {field.type_text}, got nothing"))
+        elif isinstance(array, Mapping):
+            _check_map(field, array, f"{path}.{field.name}", violations)
+        elif not (dtype_matches(field.dtype, array.dtype) and shape_matches(field.shape, array.shape)):
+            violations.append(Violation(f"{path}.{field.name}", f"expected {field.type_text}, got {_text(array)}"))
+        elif field.fields:
+            _check_maps(field, array, f"{path}.{field.name}", violations)
+    if len(arrays) > len(fields) - len(violations):
+        violations.extend(unknown_names(fields, arrays, path))
+    return violations
+
+
+def unknown_names(fields: Tuple[Field, ...], arrays: Mapping[str, Any], path: str) -> List[Violation]:
+    declared = {field.name for field in fields}
+    expected = ", ".join(field.name for field in fields) or "no names at all"
+    return [
+        Violation(f"{path}.{name}", f"not in the contract, expected {expected}")
+        for name in arrays
+        if name not in declared
+    ]
+
+
+def dtype_matches(expected: DataType, got: Any) -> bool:
+    """Whether a DataType or numpy dtype is the declared type, exactly. Text may be held in numpy's U, S, O or StringDType."""
+    if expected is DataType.ANY:
+        return True
+    if isinstance(got, DataType):
+        return got is expected
+    kind, size = expected.numpy
+    if kind == "U":
+        return got.kind in "USOT"
+    return bool(got.kind == kind and (got.itemsize == size or kind == "O"))
+
+
+def shape_matches(expected: Optional[Shape], got: Tuple[int, ...]) -> bool:
+    if expected is None or expected == got:
+        return True
+    return len(expected) == len(got) and all(want in (-1, dim) for want, dim in zip(expected, got))
+
+
+def _check_map(field: Field, array: Mapping[str, Any], path: str, violations: List[Violation]) -> None:
+    """One dict stands for a scalar map."""
+    if field.dtype not in (DataType.MAP, DataType.ANY) or not shape_matches(field.shape, ()):
+        violations.append(Violation(path, f"expected {field.type_text}, got a map"))
+    elif field.fields:
+        violations.extend(check(field.fields, array, path))
+
+
+def _check_maps(field: Field, array: Any, path: str, violations: List[Violation]) -> None:
+    for index, element in enumerate(array.ravel()):
+        here = f"{path}[{index}]" if array.shape else path
+        if isinstance(element, Mapping):
+            violations.extend(check(field.fields, element, here))
+        else:
+            violations.append(Violation(here, f"expected a map of {field.type_text}, got {type(element).__name__}"))
+
+
+def _text(array: Typed) -> str:
+    name = array.dtype.label if isinstance(array.dtype, DataType) else _numpy_label(array.dtype)
+    return name + shape_text(tuple(array.shape))
+
+
+def _numpy_label(dtype: Any) -> str:
+    for candidate in _BY_PREFERENCE:
+        if candidate.numpy == (dtype.kind, dtype.itemsize):
+            return candidate.label
+    return "string" if dtype.kind in "UST" else str(dtype)
+
+
+# Where numpy holds two types alike, the one that numpy means.
+_BY_PREFERENCE = [dtype for dtype in DataType if not dtype.name.startswith(("Q", "BFLOAT"))]
