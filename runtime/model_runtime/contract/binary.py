@@ -125,7 +125,7 @@ def _read_field(message: memoryview, form: _Form, depth: int) -> Field:
 def _read_third(
     message: memoryview, form: _Form, depth: int, shape: Optional[Shape]
 ) -> Tuple[int, Optional[Shape], Optional[Tuple[Field, ...]]]:
-    """Field 3 of a ModelField: nested fields since 0.1.0; before it a TensorInfo {2: dtype, 3: shape}, which real files still hold."""
+    """Field 3 of a ModelField: nested fields since 0.1.0, before it a TensorInfo {2: dtype, 3: shape}. Real files hold both."""
     items = list(wire.fields(message))
     dtype = next((wire.int32(value) for number, kind, value, _ in items if number == 2 and kind == wire.VARINT), 0)
     old_shape = next(
