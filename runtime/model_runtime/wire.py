@@ -1,7 +1,7 @@
 """Protobuf's wire format, as far as contracts and tensors need it. Knows no message and no era.
 
 Standard library only, Python 3.8: the model process reads contracts and requests without protobuf. Rules follow the encoding
-specification and, where it leaves a choice, what protobuf's own parser does (a differential test holds us to it).
+specification and, where it leaves a choice, what protobuf's own parser (upb) does; a differential test holds us to it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import Iterator, Tuple, Union
 
 VARINT, FIXED64, LENGTH, GROUP, END_GROUP, FIXED32 = range(6)
 
-MAX_FIELD = (1 << 29) - 1
-MAX_DEPTH = 100  # protobuf's own limit of nested messages and groups
+MAX_DEPTH = 100  # protobuf's own limit of messages and groups inside one another, the outermost included
+_MAX_TAG = (1 << 32) - 1
+_MAX_LENGTH = (1 << 31) - 1
 _MASK64 = (1 << 64) - 1
+_SHORT_VARINTS = [bytes((value,)) for value in range(0x80)]
 
 Buffer = Union[bytes, bytearray, memoryview]
-# (field number, wire type, value or start, end): a varint's value stands in `value` (end 0); any other field's payload is buffer[value:end].
+# (field number, wire type, value or start, end): a varint's value, unsigned, and 0; of any other field, where its payload stands.
 Item = Tuple[int, int, int, int]
 
 
@@ -38,40 +40,67 @@ def read_varint(buffer: Buffer, at: int, end: int) -> Tuple[int, int]:
     raise WireError(f"truncated varint at offset {end}")
 
 
-def read_tag(buffer: Buffer, at: int, end: int) -> Tuple[int, int, int]:
-    """Field number, wire type and the position behind the tag at `at`."""
+def read_tag(buffer: Buffer, at: int, end: int) -> Tuple[int, int]:
+    """The tag at `at` (field number << 3 | wire type) and the position behind it."""
     tag, behind = read_varint(buffer, at, end)
-    number = tag >> 3
-    if not 0 < number <= MAX_FIELD or behind - at > 5:
+    if not 8 <= tag <= _MAX_TAG or behind - at > 5:
         raise WireError(f"invalid tag at offset {at}")
-    return number, tag & 7, behind
+    return tag, behind
 
 
 def read_length(buffer: Buffer, at: int, end: int) -> Tuple[int, int]:
     """Start and end of the length-delimited payload whose length stands at `at`."""
     size, start = read_varint(buffer, at, end)
+    if size > _MAX_LENGTH or start - at > 5:
+        raise WireError(f"invalid length at offset {at}")
     if size > end - start:
         raise WireError(f"truncated: {size} bytes announced at offset {at}, {end - start} are left")
     return start, start + size
 
 
+def read_text(buffer: Buffer, start: int, end: int) -> str:
+    """The string in buffer[start:end]; protobuf refuses a message whose strings are not UTF-8."""
+    try:
+        return str(buffer[start:end], "utf-8")
+    except UnicodeDecodeError as error:
+        raise WireError(f"a string that is not UTF-8 at offset {start + error.start}") from None
+
+
 def fields(buffer: Buffer, start: int = 0, end: int = -1, depth: int = 0) -> Iterator[Item]:
-    """Each field of the message in buffer[start:end], in order. Groups are skipped whole, as unknown fields."""
+    """Each field of the message in buffer[start:end], in order. Groups are skipped whole, as unknown fields.
+
+    `depth` is how many messages are around this one; raises WireError at the first byte that protobuf would refuse.
+    """
     at = start
     end = len(buffer) if end < 0 else end
+    if depth > MAX_DEPTH:
+        raise WireError(f"more than {MAX_DEPTH} levels of nesting at offset {at}")
     while at < end:
-        number, kind, at = read_tag(buffer, at, end)
-        if kind == VARINT:
-            value, at = read_varint(buffer, at, end)
-            yield number, kind, value, 0
-        elif kind == LENGTH:
-            begin, at = read_length(buffer, at, end)
-            yield number, kind, begin, at
+        tag = buffer[at]
+        if 8 <= tag < 0x80:  # the hot path: one byte each for the tag and the varint behind it
+            at += 1
+        else:
+            tag, at = read_tag(buffer, at, end)
+        kind = tag & 7
+        if kind == LENGTH:
+            if at < end and buffer[at] <= end - at - 1 and buffer[at] < 0x80:
+                begin = at + 1
+                at = begin + buffer[at]
+            else:
+                begin, at = read_length(buffer, at, end)
+            yield tag >> 3, kind, begin, at
+        elif kind == VARINT:
+            if at < end and buffer[at] < 0x80:
+                value = buffer[at]
+                at += 1
+            else:
+                value, at = read_varint(buffer, at, end)
+            yield tag >> 3, kind, value, 0
         elif kind == GROUP:
-            at = _skip_group(buffer, number, at, end, depth + 1)
+            at = _skip_group(buffer, tag >> 3, at, end, depth)
         else:
             begin, at = at, _behind_fixed(kind, at, end)
-            yield number, kind, begin, at
+            yield tag >> 3, kind, begin, at
 
 
 def _behind_fixed(kind: int, at: int, end: int) -> int:
@@ -89,11 +118,12 @@ def _skip_group(buffer: Buffer, number: int, at: int, end: int, depth: int) -> i
     while open_groups:
         if depth + len(open_groups) > MAX_DEPTH:
             raise WireError(f"more than {MAX_DEPTH} levels of nesting at offset {at}")
-        inner, kind, at = read_tag(buffer, at, end)
+        tag, at = read_tag(buffer, at, end)
+        kind = tag & 7
         if kind == GROUP:
-            open_groups.append(inner)
+            open_groups.append(tag >> 3)
         elif kind == END_GROUP:
-            if open_groups.pop() != inner:
+            if open_groups.pop() != tag >> 3:
                 raise WireError(f"unexpected end of group before offset {at}")
         elif kind == VARINT:
             _, at = read_varint(buffer, at, end)
@@ -119,7 +149,7 @@ def varint(value: int) -> bytes:
     """The varint of an int64 or uint64; negative numbers take ten bytes."""
     value &= _MASK64
     if value < 0x80:
-        return bytes((value,))
+        return _SHORT_VARINTS[value]
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -132,5 +162,10 @@ def varint_field(number: int, value: int) -> bytes:
     return varint(number << 3 | VARINT) + varint(value)
 
 
+def length_header(number: int, size: int) -> bytes:
+    """What stands before the `size` bytes of a length-delimited field."""
+    return varint(number << 3 | LENGTH) + varint(size)
+
+
 def length_field(number: int, payload: bytes) -> bytes:
-    return varint(number << 3 | LENGTH) + varint(len(payload)) + payload
+    return length_header(number, len(payload)) + payload

@@ -1,0 +1,35 @@
+"""Tensors: the Predict messages of every era to numpy and back, without protobuf.
+
+    decode_request(era, data)  ->  Request of Tensors  ->  array(tensor, dims), text(array)     what a model receives
+    encode_response(era, outputs)  <-  Tensors  <-  tensor(value, dtype), map_tensor(...)        what it returned
+
+Here belong the wire forms of tensors and the conversion of single values. What never belongs here: gRPC, signatures (a contract's
+field says dtype and dims, `prediction` hands them in), the user's code. Standard library and numpy only, Python 3.8.
+Errors: `wire.WireError` for bytes that are no message, `TensorError` for a tensor or value that cannot be what it must be.
+"""
+
+from .arrays import array, text
+from .convert import dtype_of, map_tensor, mappings, tensor
+from .decode import Request, decode_request, decode_response
+from .encode import encode_request, encode_response
+from .eras import ERA_BY_PATH, ERAS, Era
+from .tensor import Tensor, TensorError
+
+__all__ = [
+    "ERAS",
+    "ERA_BY_PATH",
+    "Era",
+    "Request",
+    "Tensor",
+    "TensorError",
+    "array",
+    "decode_request",
+    "decode_response",
+    "dtype_of",
+    "encode_request",
+    "encode_response",
+    "map_tensor",
+    "mappings",
+    "tensor",
+    "text",
+]

@@ -1,0 +1,65 @@
+"""Tensors to the arrays a model receives. Judges shapes and text; knows no bytes and no message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, List, Optional
+
+import numpy as np
+
+from . import shapes
+from .tensor import Shape, Tensor, TensorError, objects
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_WASTE, _WASTE_FREE = (
+    16,
+    1 << 20,
+)  # how many times the text's own bytes an array of fixed width may take, beyond a free MiB
+
+
+def array(tensor: Tensor, dims: Optional[Shape] = None, *, writable: bool = False) -> NDArray[Any]:
+    """The tensor's values in their shape: numbers, objects of bytes for STRING, objects of dict[str, Tensor] for MAP.
+
+    `dims` is the contract's shape (None: any), from which sizes the tensor leaves open are taken; the rules are
+    `shapes.resolve`'s. A scalar is a 0-d array. Numbers may be a read-only, unaligned view on the request; with `writable` they
+    are copied if they are. Raises TensorError; nothing is ever repeated or filled to fit a shape.
+    """
+    if tensor.problem:
+        raise TensorError(tensor.problem)
+    values = tensor.values
+    shape = shapes.resolve(tensor.shape, dims, len(values))
+    if writable and not (values.flags.writeable and values.flags.aligned):
+        values = values.copy()
+    return values.reshape(shape)
+
+
+def text(values: NDArray[Any], *, binary: bool = False) -> NDArray[Any]:
+    """A STRING tensor's array of bytes as models expect it: numpy text (`<U`), as hydrosdk gave it.
+
+    Where that would drop data (numpy strips trailing NULs) or waste memory (one long text among many short ones) it is an object
+    array of str. With `binary`, for fields that carry pictures or sound, the bytes stay as they are. Raises TensorError
+    for bytes that are not UTF-8.
+    """
+    if binary:
+        return values
+    payloads = values.ravel().tolist()
+    texts = _decoded(payloads)
+    widest = max(map(len, texts), default=0)
+    wasteful = widest * len(texts) * 4 > _WASTE * sum(map(len, payloads)) + _WASTE_FREE
+    if wasteful or any(text.endswith("\0") for text in texts):
+        return objects(texts).reshape(values.shape)
+    return np.array(texts, f"<U{max(widest, 1)}").reshape(values.shape)
+
+
+def _decoded(payloads: List[bytes]) -> List[str]:
+    texts: List[str] = []
+    try:
+        for payload in payloads:
+            texts.append(payload.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        at, byte = len(texts), error.object[error.start]
+        raise TensorError(
+            f"expected UTF-8 text, got byte 0x{byte:02x} at offset {error.start} of the string at [{at}]"
+        ) from None
+    return texts

@@ -1,0 +1,141 @@
+"""Tensors to bytes: the Predict messages of every era, written over numpy. Converts nothing, knows no contract.
+
+Values always travel in the typed field that Hydrosphere's gateway reads, never in tensor_content. Large arrays are copied once,
+into the message.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from .. import wire
+from ..contract.types import DataType
+from . import shapes, varints
+from .decode import Request
+from .eras import Era
+from .tensor import CARRIERS, MAP_VAL, NUMPY, STRING_VAL, VALUE_FIELDS, Shape, Tensor, TensorError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SMALL = 4096  # bytes up to which copying an array costs less than handing it on
+_Parts = List[Union[bytes, memoryview]]
+
+
+def encode_request(era: Era, request: Request) -> bytes:
+    """The PredictRequest's bytes. A tensor without shape is sent without one. Raises TensorError."""
+    parts: _Parts = [_spec(request)] if era.has_model_spec else []
+    _add_entries(parts, era, era.inputs, request.inputs)
+    return b"".join(parts)
+
+
+def encode_response(era: Era, outputs: Mapping[str, Tensor]) -> bytes:
+    """The PredictResponse's bytes, outputs in the mapping's order. Each tensor carries a shape: the gateway refuses one
+    without. Raises TensorError."""
+    parts: _Parts = []
+    _add_entries(parts, era, 1, {name: _shaped(tensor) for name, tensor in outputs.items()})
+    return b"".join(parts)
+
+
+def _shaped(tensor: Tensor) -> Tensor:
+    if tensor.shape is not None:
+        return tensor
+    return tensor._replace(shape=shapes.resolve(None, None, len(tensor.values)))
+
+
+def _spec(request: Request) -> bytes:
+    parts = []
+    if request.model_name:
+        parts.append(wire.length_field(1, request.model_name.encode()))
+    if request.model_version is not None:
+        parts.append(
+            wire.length_field(2, wire.varint_field(1, request.model_version) if request.model_version else b"")
+        )
+    if request.signature_name:
+        parts.append(wire.length_field(3, request.signature_name.encode()))
+    return wire.length_field(1, b"".join(parts)) if parts else b""
+
+
+def _add_entries(parts: _Parts, era: Era, number: int, tensors: Mapping[str, Tensor]) -> int:
+    """Append a map<string, Tensor> as field `number`; the bytes it takes."""
+    total = 0
+    for name, tensor in tensors.items():
+        place = len(parts)
+        parts.append(b"")
+        size = _add_tensor(parts, era, tensor)
+        inner = _key(name) + wire.length_header(2, size)
+        parts[place] = header = wire.length_header(number, len(inner) + size) + inner
+        total += len(header) + size
+    return total
+
+
+@lru_cache(maxsize=1024)
+def _key(name: str) -> bytes:
+    return wire.length_field(1, name.encode())
+
+
+@lru_cache(maxsize=1024)
+def _head(nested_dims: bool, dtype: DataType, shape: Optional[Shape]) -> bytes:
+    """The fields before the values: dtype and tensor_shape."""
+    head = wire.varint_field(1, dtype) if dtype else b""
+    if shape is None:
+        return head
+    if nested_dims:
+        dims = b"".join(wire.length_field(2, wire.varint_field(1, dim) if dim else b"") for dim in shape)
+    else:
+        dims = wire.length_field(1, b"".join(map(wire.varint, shape))) if shape else b""
+    return head + wire.length_field(2, dims)
+
+
+def _add_tensor(parts: _Parts, era: Era, tensor: Tensor) -> int:
+    """Append the tensor message; the bytes it takes."""
+    if tensor.problem:
+        raise TensorError(tensor.problem)
+    head = _head(era.nested_dims, tensor.dtype, tensor.shape)
+    parts.append(head)
+    if not len(tensor.values):
+        return len(head)
+    if tensor.dtype is DataType.STRING:
+        return len(head) + _add_strings(parts, tensor.values)
+    if tensor.dtype is DataType.MAP:
+        return len(head) + _add_maps(parts, era, tensor.values)
+    number = CARRIERS[tensor.dtype][0]
+    payload, size = _packed(tensor.dtype, VALUE_FIELDS[number].width, tensor.values)
+    before = wire.length_header(number, size)
+    parts += (before, payload)
+    return len(head) + len(before) + size
+
+
+def _packed(dtype: DataType, width: int, values: NDArray[Any]) -> Tuple[Union[bytes, memoryview], int]:
+    values = np.ascontiguousarray(values, NUMPY[dtype])
+    if dtype is DataType.HALF:
+        values = values.view("<u2")
+    elif dtype is DataType.BFLOAT16:
+        values = values.view("<u4") >> np.uint32(16)
+    if not width:
+        payload = varints.encode(values)
+        return payload, len(payload)
+    return values.data if values.nbytes > _SMALL else values.tobytes(), values.nbytes
+
+
+def _add_strings(parts: _Parts, values: Iterable[bytes]) -> int:
+    total, tag = 0, wire.varint(STRING_VAL << 3 | wire.LENGTH)
+    for value in values:
+        size = wire.varint(len(value))
+        parts += (tag, size, value)
+        total += len(size) + len(value) + 1
+    return total
+
+
+def _add_maps(parts: _Parts, era: Era, values: Iterable[Mapping[str, Tensor]]) -> int:
+    total = 0
+    for tensors in values:
+        place = len(parts)
+        parts.append(b"")
+        size = _add_entries(parts, era, 1, tensors)
+        parts[place] = header = wire.length_header(MAP_VAL, size)
+        total += len(header) + size
+    return total

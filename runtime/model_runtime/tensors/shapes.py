@@ -1,0 +1,62 @@
+"""What shape a tensor's values have, from its own dims, the contract's, and how many values came. Pure arithmetic on
+Python integers: dims that lie can neither overflow nor allocate.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, Optional
+
+from .tensor import MAX_RANK, Shape, TensorError
+
+_MAX_BYTES = 1 << 62  # numpy counts an array's bytes in 63 bits, even those of an array without values
+
+
+def resolve(shape: Optional[Shape], dims: Optional[Shape], count: int) -> Shape:
+    """The true shape of `count` values: no -1 in it, and its product is `count`. Raises TensorError where that is not certain.
+
+    `shape` is the tensor's own (None: it carries none), `dims` what the contract says (None: anything). Sizes the tensor
+    leaves open (-1) are taken from the contract where the ranks agree; one that is still open follows from the count;
+    several follow only if nothing but ones fits.
+    """
+    wanted = _filled(shape, dims, count)
+    if len(wanted) > MAX_RANK:
+        raise TensorError(f"expected at most {MAX_RANK} dimensions, got {'more' if len(wanted) > 64 else len(wanted)}")
+    if any(dim < -1 for dim in wanted):
+        raise TensorError(f"expected dimensions of -1 (unknown) or more, got {list(wanted)}")
+    unknown = wanted.count(-1)
+    known = _product(dim for dim in wanted if dim != -1)
+    found = _inferred(wanted, unknown, known, count) if unknown else wanted
+    if known != count and not unknown:
+        raise TensorError(f"expected {known} values for shape {list(wanted)}, got {count}")
+    if _product(dim for dim in found if dim) > _MAX_BYTES // 16:
+        raise TensorError(f"expected a shape that numpy can hold, got {list(wanted)}")
+    return found
+
+
+def _filled(shape: Optional[Shape], dims: Optional[Shape], count: int) -> Shape:
+    if shape is None:
+        if dims is not None:
+            return dims
+        return () if count == 1 else (count,)
+    if dims is not None and len(dims) == len(shape) and -1 in shape:
+        return tuple(promised if dim == -1 else dim for dim, promised in zip(shape, dims))
+    return shape
+
+
+def _inferred(wanted: Shape, unknown: int, known: int, count: int) -> Shape:
+    if count == 0 and (known == 0 or unknown > 1):
+        raise TensorError(f"expected values or known sizes, got none for shape {list(wanted)}: any size would fit")
+    if known == 0 or count % known:
+        raise TensorError(f"expected a multiple of {known} values for shape {list(wanted)}, got {count}")
+    if unknown > 1 and count != known:
+        raise TensorError(
+            f"expected one unknown size, got shape {list(wanted)} and {count} values: several sizes would fit"
+        )
+    return tuple(count // known if dim == -1 else dim for dim in wanted)
+
+
+def _product(dims: Iterable[int]) -> int:
+    product = 1
+    for dim in dims:
+        product *= dim
+    return product
