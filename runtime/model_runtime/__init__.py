@@ -1,1 +1,26 @@
-"""The model runtime: finds a model in a directory and answers predictions over gRPC."""
+"""The model runtime: finds a model in a directory and answers predictions over gRPC.
+
+`RuntimeManager` serves a model directory on a port; a subclass of `RuntimeService` is a custom runtime. The command line is
+`model-runtime`, the image's program `python -m model_runtime`. Importing this package imports nothing else: the model process
+needs some of it, and must not pay for the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import InvalidRequest
+    from .model.service import RuntimeService
+    from .server.manager import RuntimeManager
+
+__all__ = ["InvalidRequest", "RuntimeManager", "RuntimeService"]
+_HOMES = {"InvalidRequest": "errors", "RuntimeManager": "server.manager", "RuntimeService": "model.service"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -110,5 +110,9 @@ class PortUnavailable(StartError):
     """The port is taken, or may not be bound."""
 
 
+class RequirementsFailed(StartError):
+    """The model's requirements cannot be installed."""
+
+
 class SourceError(StartError):
     """A ModelRuntime file that cannot be read, or from which no model directory can be built."""

@@ -11,6 +11,7 @@ from typing import Iterator, Tuple, Union
 VARINT, FIXED64, LENGTH, GROUP, END_GROUP, FIXED32 = range(6)
 
 MAX_DEPTH = 100  # protobuf's own limit of messages and groups inside one another, the outermost included
+MAX_FIELD = (1 << 29) - 1
 _MAX_TAG = (1 << 32) - 1
 _MAX_LENGTH = (1 << 31) - 1
 _MASK64 = (1 << 64) - 1
@@ -42,8 +43,15 @@ def read_varint(buffer: Buffer, at: int, end: int) -> Tuple[int, int]:
 
 def read_tag(buffer: Buffer, at: int, end: int) -> Tuple[int, int]:
     """The tag at `at` (field number << 3 | wire type) and the position behind it."""
+    tag, behind = _read_any_tag(buffer, at, end)
+    if tag < 8:
+        raise WireError(f"invalid tag at offset {at}")
+    return tag, behind
+
+
+def _read_any_tag(buffer: Buffer, at: int, end: int) -> Tuple[int, int]:
     tag, behind = read_varint(buffer, at, end)
-    if not 8 <= tag <= _MAX_TAG or behind - at > 5:
+    if tag > _MAX_TAG or behind - at > 5:
         raise WireError(f"invalid tag at offset {at}")
     return tag, behind
 
@@ -67,7 +75,7 @@ def read_text(buffer: Buffer, start: int, end: int) -> str:
 
 
 def fields(buffer: Buffer, start: int = 0, end: int = -1, depth: int = 0) -> Iterator[Item]:
-    """Each field of the message in buffer[start:end], in order. Groups are skipped whole, as unknown fields.
+    """Each field of the message in buffer[start:end], in order; a group, which no message of ours has, whole as one item.
 
     `depth` is how many messages are around this one; raises WireError at the first byte that protobuf would refuse.
     """
@@ -97,7 +105,8 @@ def fields(buffer: Buffer, start: int = 0, end: int = -1, depth: int = 0) -> Ite
                 value, at = read_varint(buffer, at, end)
             yield tag >> 3, kind, value, 0
         elif kind == GROUP:
-            at = _skip_group(buffer, tag >> 3, at, end, depth)
+            begin, at = at, _skip_group(buffer, tag >> 3, at, end, depth)
+            yield tag >> 3, kind, begin, at
         else:
             begin, at = at, _behind_fixed(kind, at, end)
             yield tag >> 3, kind, begin, at
@@ -118,7 +127,7 @@ def _skip_group(buffer: Buffer, number: int, at: int, end: int, depth: int) -> i
     while open_groups:
         if depth + len(open_groups) > MAX_DEPTH:
             raise WireError(f"more than {MAX_DEPTH} levels of nesting at offset {at}")
-        tag, at = read_tag(buffer, at, end)
+        tag, at = _read_any_tag(buffer, at, end)  # within a group protobuf lets even field number 0 pass
         kind = tag & 7
         if kind == GROUP:
             open_groups.append(tag >> 3)

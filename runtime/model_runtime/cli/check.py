@@ -1,0 +1,151 @@
+"""`model-runtime check`: whether a running runtime, or a model directory, keeps the rules that clients and clusters rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import grpc
+
+from .. import synthesis
+from ..client import Client
+from ..contract import CONTRACT_FILE, Contract
+from ..errors import ModelRuntimeError
+from ..model.directory import ModelDirectory
+from ..model.service import RuntimeService
+from ..prediction import Predictor
+from ..tensors import ERAS, Era, Request, Tensor, encode_request
+from .predict import asked_contract, contract_of, failure
+
+V2 = ERAS["v2"]
+_STATUS_SERVING = b"\x08\x01"  # StatusResponse {1: SERVING}
+
+
+class Finding(NamedTuple):
+    """One rule, and how it was kept: None for kept, else what came instead."""
+
+    rule: str
+    problem: str | None = None
+
+
+@click.command()
+@click.argument("target", metavar="HOST:PORT|DIR")
+@click.option(
+    "--contract",
+    "contract_path",
+    type=click.Path(exists=True, path_type=Path),
+    help="The contract of a runtime that cannot be asked.",
+)
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for each answer.")
+def check(target: str, contract_path: Path | None, timeout: float) -> int:
+    """Check a running runtime (HOST:PORT), or a model directory (DIR), rule by rule.
+
+    A runtime is sent predictions made up from its contract over every era's path, and wrong ones. A directory's model is loaded
+    into this process and called once.
+    """
+    is_directory = Path(target).is_dir()
+    findings = list(_directory(Path(target)) if is_directory else _runtime(target, contract_path, timeout))
+    for finding in findings:
+        click.echo(
+            f"{'ok  ' if finding.problem is None else 'FAIL'}  {finding.rule}"
+            + (f": {finding.problem}" if finding.problem else "")
+        )
+    failed = sum(finding.problem is not None for finding in findings)
+    click.echo(f"{len(findings) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+# A model directory --------------------------------------------------------------------------------------------------
+
+
+def _directory(path: Path) -> Iterator[Finding]:
+    directory = ModelDirectory(path.absolute())
+    try:
+        service = RuntimeService(directory.path, directory.read_contract())
+        yield Finding(f"{CONTRACT_FILE} is a contract: {service.contract}")
+        service.load()
+        yield Finding("the model's code is imported and has the functions that the contract names")
+        for signature in service.contract.signatures:
+            request = Request(synthesis.inputs(signature.inputs), signature.name)
+            Predictor(service).handle(V2.predict, encode_request(V2, request))
+            yield Finding(f"{signature.name} answers a made-up request within its contract")
+    except ModelRuntimeError as error:
+        yield Finding(type(error).__name__, str(error))
+
+
+# A running runtime --------------------------------------------------------------------------------------------------
+
+
+def _runtime(target: str, contract_path: Path | None, timeout: float) -> Iterator[Finding]:
+    with Client(target, timeout=timeout) as runtime:
+        try:
+            grpc.channel_ready_future(runtime.channel).result(timeout)
+        except grpc.FutureTimeoutError:
+            yield Finding("the runtime can be reached", f"no connection to {target} within {timeout:g} s")
+            return
+        yield from _discovery(runtime)
+        known = contract_of(contract_path) if contract_path else asked_contract(runtime)
+        if known is None:
+            yield Finding("the contract is known", "the runtime does not tell its contract; give it with --contract")
+            return
+        yield from _predictions(runtime, known)
+
+
+def _discovery(runtime: Client) -> Iterator[Finding]:
+    yield _expect("health of the process is SERVING", "SERVING", runtime.health, "")
+    for era in ERAS.values():
+        yield _expect(f"health of {era.service} is SERVING", "SERVING", runtime.health, era.service)
+        if era.status:
+            yield _expect(f"{era.status} says SERVING", _STATUS_SERVING, _status, runtime, era.status)
+    unknown = grpc.StatusCode.NOT_FOUND
+    yield _expect("health of an unknown service is NOT_FOUND", unknown, runtime.health, "no.such.Service")
+    yield _expect(
+        "an unknown method is UNIMPLEMENTED", grpc.StatusCode.UNIMPLEMENTED, runtime.call, "/no.such.Service/Call"
+    )
+
+
+def _predictions(runtime: Client, known: Contract) -> Iterator[Finding]:
+    refused = grpc.StatusCode.INVALID_ARGUMENT
+    for signature in known.signatures:
+        inputs = synthesis.inputs(signature.inputs)
+        names = {field.name for field in signature.outputs}
+        for era in ERAS.values():
+            if era.has_model_spec or len(known.signatures) == 1:
+                yield _expect(
+                    f"{signature.name} answers over {era.predict}", names, _names, runtime, inputs, era, signature.name
+                )
+        if inputs:
+            extra = {**inputs, "no such input": next(iter(inputs.values()))}
+            yield _expect(
+                "an input that the contract does not know is refused",
+                refused,
+                _names,
+                runtime,
+                extra,
+                V2,
+                signature.name,
+            )
+            yield _expect("a missing input is refused", refused, _names, runtime, {}, V2, signature.name)
+    for era in ERAS.values():
+        yield _expect(
+            f"bytes that are no request are refused over {era.predict}", refused, runtime.call, era.predict, b"\xff"
+        )
+
+
+def _status(runtime: Client, path: str) -> bytes:
+    return runtime.call(path)[: len(_STATUS_SERVING)]
+
+
+def _names(runtime: Client, inputs: Mapping[str, Tensor], era: Era, signature: str) -> set[str]:
+    return set(runtime.predict(inputs, era=era, signature=signature))
+
+
+def _expect(rule: str, wanted: object, call: Callable[..., object], *arguments: object) -> Finding:
+    """Whether the call gives what is wanted: a value, or an error of that status code."""
+    try:
+        got = call(*arguments)
+    except grpc.RpcError as error:
+        return Finding(rule, None if error.code() is wanted else f"expected {wanted}, got {failure(error, 'an error')}")
+    return Finding(rule, None if got == wanted else f"expected {wanted}, got {got!r}")

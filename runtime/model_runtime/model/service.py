@@ -1,0 +1,82 @@
+"""RuntimeService: answers the predictions of one model. The default calls func_main; a subclass serves anything else."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Union
+
+from ..contract import Contract, Signature
+from ..errors import InvalidRequest
+from . import code, messages
+from .convention import Convention, recognise
+from .coroutines import Coroutines
+from .directory import ModelDirectory
+
+log = logging.getLogger(__name__)
+
+
+class Request(NamedTuple):
+    """A prediction's question, already decoded and within the contract."""
+
+    signature: Signature
+    inputs: Dict[str, Any]
+    """Name to numpy value: an ndarray of the contract's dtype and rank; a numpy scalar for a scalar field; a dict for a map."""
+    era: str
+
+
+class Context(NamedTuple):
+    """What surrounds a prediction."""
+
+    timeout: Optional[float] = None
+    """Seconds that are left of the client's deadline; None without one."""
+
+
+class ModelOptions(NamedTuple):
+    """How a model is called. The settings of the same names say more."""
+
+    convention: str = "auto"
+    threads: int = 1
+    error_details: bool = True
+
+
+class RuntimeService:
+    """Answers predictions for the model in `model_path` as `contract` promises.
+
+    A custom runtime overrides `Predict`, and `load` where it has something to load before the first call:
+
+        class Doubler(RuntimeService):
+            def Predict(self, request, context):
+                return {"y": request.inputs["x"] * 2}
+
+    Requests arrive validated; what is returned is converted to the contract's types where no value is lost, else refused.
+    """
+
+    def __init__(self, model_path: Union[str, Path], contract: Contract) -> None:
+        self.directory = ModelDirectory(Path(model_path))
+        self.contract = contract
+        self.options = ModelOptions()
+        self._functions: Dict[str, Callable[..., Any]] = {}
+        self._convention = Convention.NUMPY
+        self._coroutines = Coroutines()
+
+    def load(self) -> None:
+        """Makes the model ready to answer. Raises a ModelError (ModelNotFound, ModelImportFailed, FunctionMissing)."""
+        module = code.import_entry(self.directory)
+        self._functions = {sig.name: code.function(module, sig.name) for sig in self.contract.signatures}
+        automatic = self.options.convention == "auto"
+        self._convention = recognise(self.directory, module) if automatic else Convention(self.options.convention)
+        log.info("model loaded", extra={"functions": ",".join(self._functions), "convention": self._convention.value})
+
+    def Predict(self, request: Request, context: Context) -> Any:
+        """The outputs: a mapping of names to values (or, in the old convention, a PredictResponse)."""
+        function = self._functions[request.signature.name]
+        inputs: Mapping[str, Any] = request.inputs
+        if self._convention is Convention.MESSAGES:
+            inputs = messages.to_messages(request.signature.inputs, inputs)
+        outputs = function(**inputs)
+        return self._coroutines.run(outputs, context.timeout) if inspect.isawaitable(outputs) else outputs
+
+
+__all__ = ["Context", "InvalidRequest", "ModelOptions", "Request", "RuntimeService"]

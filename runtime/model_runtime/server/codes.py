@@ -1,0 +1,65 @@
+"""The one table from our errors to gRPC statuses, and the rich details (`google.rpc`) that go with them.
+
+gRPC carries status texts in HTTP/2 trailers, of which clients accept 8 kB: what is said here is cut to fit, never dropped.
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from .. import errors
+
+DOMAIN = "runtime.hydrosphere.io"
+
+STATUS: dict[type[errors.ModelRuntimeError], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnknownMethod: grpc.StatusCode.UNIMPLEMENTED,
+    errors.NotServing: grpc.StatusCode.UNAVAILABLE,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.ModelFailure: grpc.StatusCode.INTERNAL,
+    errors.OutputMismatch: grpc.StatusCode.INTERNAL,
+}
+
+_MESSAGE_BYTES = 1000  # percent-encoded in the trailer, so up to three times that
+_VIOLATIONS_BYTES = 2000
+
+
+def abort(context: grpc.ServicerContext, error: errors.PredictionError) -> None:
+    """Ends the call with the error's status, its text and its field violations."""
+    context.abort_with_status(rpc_status.to_status(status(error)))
+
+
+def status(error: errors.PredictionError) -> status_pb2.Status:
+    code = STATUS[type(error)]
+    answer = status_pb2.Status(code=getattr(code_pb2, code.name), message=_cut(str(error), _MESSAGE_BYTES))
+    answer.details.append(_any(error_details_pb2.ErrorInfo(reason=type(error).__name__, domain=DOMAIN)))
+    if error.violations:
+        answer.details.append(_any(_bad_request(error.violations)))
+    return answer
+
+
+def _bad_request(violations: tuple[errors.Violation, ...]) -> error_details_pb2.BadRequest:
+    request = error_details_pb2.BadRequest()
+    left = _VIOLATIONS_BYTES
+    for number, violation in enumerate(violations):
+        left -= len(violation.path.encode()) + len(violation.message.encode()) + 8
+        if left < 0:
+            request.field_violations.add(field="…", description=f"and {len(violations) - number} more")
+            break
+        request.field_violations.add(field=violation.path, description=violation.message)
+    return request
+
+
+def _any(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _cut(text: str, size: int) -> str:
+    data = text.encode("utf-8", "replace")
+    return text if len(data) <= size else data[: size - 3].decode("utf-8", "ignore") + "…"

@@ -1,0 +1,36 @@
+"""What the server needs of whoever holds the model: one boundary, in this process or beyond a socket."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from ..errors import ModelRuntimeError
+
+
+class Phase(enum.Enum):
+    LOADING = "loading"
+    SERVING = "serving"
+    FAILED = "failed"
+
+
+class HostState(NamedTuple):
+    """Whether the model can answer, and if not, why."""
+
+    phase: Phase
+    message: str = ""
+    error: ModelRuntimeError | None = None  # why it failed, where that is for good
+
+
+class Host(Protocol):
+    """Holds a model and answers for it. `handle` knows no transport: raw bytes in, raw bytes out, or a PredictionError."""
+
+    def start(self, on_change: Callable[[HostState], None]) -> None:
+        """Begins to load the model and returns at once; `on_change` hears of every change of state, from any thread."""
+
+    def handle(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        """The answer to a Predict of any era. `timeout` is what is left of the caller's deadline, in seconds."""
+
+    def stop(self) -> None:
+        """Ends the model. Nothing is in flight any more."""

@@ -1,0 +1,197 @@
+"""RuntimeManager: puts a model directory behind a port, and takes it away again without losing a call."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+
+from ..contract import Contract
+from ..errors import InvalidSetting, PortUnavailable
+from ..model.directory import ModelDirectory
+from ..model.service import ModelOptions, RuntimeService
+from ..settings import Settings
+from . import tls
+from .executors import BoundedExecutor
+from .health import Health
+from .host import Host, HostState, Phase
+from .inprocess import InProcessHost
+from .methods import PredictHandlers, add_discovery
+
+log = logging.getLogger(__name__)
+
+CONTROL_THREADS = 4  # probes, Status, reflection: short, and never behind a prediction
+
+
+class RuntimeManager:
+    """Serves the model in `model_path` on `port` (0 takes a free one, see `port` after `start`).
+
+        with RuntimeManager("/model", 9090) as runtime:
+            runtime.wait()
+
+    `service` is the class that answers predictions; a subclass of RuntimeService makes a custom runtime.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        port: int,
+        *,
+        service: type[RuntimeService] = RuntimeService,
+        settings: Settings | None = None,
+    ) -> None:
+        if not 0 <= port <= 65535:
+            raise InvalidSetting(f"port: expected a whole number from 0 to 65535, got {port}")
+        self.settings = settings or Settings()
+        self.directory = ModelDirectory(Path(model_path).absolute())
+        self.port = port
+        self._service = service
+        self._control = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
+        self._executor = BoundedExecutor(self.settings.server_threads, limit=self.settings.max_queue)
+        self._health = Health(self._control)
+        self._server: grpc.Server | None = None
+        self._host: Host | None = None
+        self._changed = threading.Condition()
+        self._stopped = threading.Event()
+
+    # Life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Binds the port and begins to load the model; returns as soon as probes are answered.
+
+        Raises PortUnavailable, InvalidSetting, ModelNotFound or ContractError before anything is bound or loaded.
+        """
+        contract = self.directory.read_contract()
+        credentials = tls.credentials(self.settings)
+        self._server = self._make_server(contract)
+        self.port = self._bind(self._server, credentials)
+        self._server.start()
+        log.info("listening", extra={"port": self.port, "tls": credentials is not None, "contract": str(contract)})
+        self._host = InProcessHost(lambda: self._make_service(contract))
+        self._loading_since = time.monotonic()
+        self._host.start(self._on_change)
+
+    def stop(self, *, drain_delay: float = 0.0) -> None:
+        """Says NOT_SERVING, keeps answering for `drain_delay` seconds, lets calls in flight finish, then ends the model."""
+        if self._stopped.is_set():
+            return
+        log.info("stopping", extra={"drain_delay": drain_delay, "grace": self.settings.grace_seconds})
+        self._health.drain()
+        if drain_delay:
+            time.sleep(drain_delay)
+        if self._server is not None:
+            self._server.stop(self.settings.grace_seconds).wait()
+        if self._host is not None:
+            self._host.stop()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._control.shutdown(wait=False, cancel_futures=True)
+        self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
+        log.info("stopped")
+
+    def __enter__(self) -> RuntimeManager:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # State --------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> HostState:
+        """Whether the model is loading, serving or has failed, and why."""
+        return self._health.state
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Blocks until the runtime has stopped. False when `timeout` seconds passed first."""
+        return self._stopped.wait(timeout)
+
+    def wait_loaded(self, timeout: float | None = None) -> HostState:
+        """Blocks until the model serves or has failed (or the runtime stops, or `timeout` seconds pass); the state then."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.state.phase is not Phase.LOADING or self._stopped.is_set(), timeout)
+        return self.state
+
+    def _on_change(self, state: HostState) -> None:
+        self._health.update(state)
+        seconds = time.monotonic() - self._loading_since
+        if state.phase is Phase.SERVING:
+            log.info("serving", extra={"port": self.port, "seconds": seconds})
+        elif state.phase is Phase.FAILED:
+            log.error("the model cannot serve", extra={"reason": state.message, "seconds": seconds})
+        with self._changed:
+            self._changed.notify_all()
+
+    # Parts --------------------------------------------------------------------------------------------------------
+
+    def _make_service(self, contract: Contract) -> RuntimeService:
+        service = self._service(self.directory.path, contract)
+        service.options = ModelOptions(
+            self.settings.convention, self.settings.model_threads, self.settings.error_details
+        )
+        return service
+
+    def _make_server(self, contract: Contract) -> grpc.Server:
+        server = grpc.server(self._control, options=_options(self.settings))
+        handlers = PredictHandlers(self._handle, contract, self._health, self._executor, self._control)
+        server.add_generic_rpc_handlers((handlers,))
+        add_discovery(server, self._health)
+        return server
+
+    def _handle(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        assert self._host is not None
+        return self._host.handle(method, request, timeout)
+
+    def _bind(self, server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
+        address = f"{self.settings.host}:{self.port}"
+        _probe(self.settings.host, self.port)
+        try:
+            if credentials is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise PortUnavailable(f"{address} cannot be bound: {error}") from None
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    age = int(settings.max_connection_age_seconds * 1000)
+    return [
+        ("grpc.so_reuseport", 0),  # two runtimes must never share a port silently
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.keepalive_time_ms", int(settings.keepalive_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # clients that probe idle connections are welcome
+        *([("grpc.max_connection_age_ms", age)] if age else []),
+    ]
+
+
+def _probe(host: str, port: int) -> None:
+    """Whether the port is free, asked before gRPC is: it reports a taken port as several lines of C++."""
+    if port == 0:
+        return
+    address = host.strip("[]")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT:  # no IPv6 here: gRPC falls back to IPv4 by itself
+            return
+        taken = (
+            "is taken by another process" if error.errno == errno.EADDRINUSE else f"cannot be bound: {error.strerror}"
+        )
+        raise PortUnavailable(f"port {port} of {host} {taken} (APP_PORT chooses another)") from None

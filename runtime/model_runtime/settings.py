@@ -1,0 +1,210 @@
+"""The runtime's settings: the environment, read once and checked here and nowhere else.
+
+Each setting is a field of `Settings`; its metadata gives the environment variable and the sentence that `--help` and the docs
+print. A value that cannot be used is refused with the variable's name, what was expected and what came.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .contract import DEFAULT_MODEL_DIR, DEFAULT_PORT
+from .errors import InvalidSetting
+
+MIB = 1 << 20
+
+
+def _setting(variable: str, default: Any, parse: Callable[[str], Any], help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"variable": variable, "parse": parse, "help": help})
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text) if text.lstrip("-").isdecimal() else None
+        if value is None or not low <= value <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise ValueError(f"expected seconds from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"expected {' or '.join(choices)}")
+        return text.lower()
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    return _one_of("true", "false")(text) == "true"
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("expected a file that exists")
+    return path
+
+
+port = _integer(1, 65535)  # grpcio would bind 99999 as 34463, silently
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set about a runtime. Times are in seconds, sizes in bytes."""
+
+    app_port: int = _setting("APP_PORT", DEFAULT_PORT, port, "The port to listen on.")
+    model_dir: Path = _setting(
+        "MODEL_DIR", Path(DEFAULT_MODEL_DIR), Path, "The model directory: contract.protobin and files/src/func_main.py."
+    )
+    host: str = _setting("APP_HOST", "[::]", str, "The address to listen on; [::] is every address of IPv6 and IPv4.")
+
+    convention: str = _setting(
+        "MODEL_CONVENTION",
+        "auto",
+        _one_of("auto", "numpy", "messages"),
+        "How the model's function is called: numpy values in and a dict out (numpy), TensorProto in and PredictResponse out"
+        " (messages), or recognised from its code (auto).",
+    )
+    model_threads: int = _setting(
+        "MODEL_THREADS",
+        1,
+        _integer(1, 1024),
+        "How many calls of the model's function may run at a time in one model process.",
+    )
+    error_details: bool = _setting(
+        "MODEL_ERROR_DETAILS",
+        True,
+        _switch,
+        "Whether clients see the text of the model's own exceptions (true) or only that it failed (false); logs always have it.",
+    )
+    load_failure_seconds: float = _setting(
+        "LOAD_FAILURE_SECONDS",
+        5.0,  # Hydrosphere's manager asks every 2 s and shows the message it is given
+        _seconds(0, 3600),
+        "How long a model that cannot be loaded is reported as NOT_SERVING, with the reason in Status, before the process exits.",
+    )
+
+    server_threads: int = _setting("SERVER_THREADS", 10, _integer(1, 1024), "Threads that answer predictions.")
+    max_queue: int = _setting(
+        "MAX_QUEUE",
+        1000,
+        _integer(1, 1_000_000),
+        "Predictions that may wait; one more is refused with RESOURCE_EXHAUSTED.",
+    )
+    max_message_bytes: int = _setting(
+        "MAX_MESSAGE_BYTES", 512 * MIB, _integer(1024, 2**31 - 1), "The largest request and answer, in bytes."
+    )
+    keepalive_seconds: float = _setting(
+        "KEEPALIVE_SECONDS", 60.0, _seconds(1, 86400), "An idle connection is probed after this time."
+    )
+    max_connection_age_seconds: float = _setting(
+        "MAX_CONNECTION_AGE_SECONDS",
+        300.0,
+        _seconds(0, 31536000),
+        "A connection is asked to reconnect (GOAWAY) after this time, give or take a tenth, so that clients find new replicas;"
+        " calls in flight finish. 0: never.",
+    )
+    drain_delay_seconds: float = _setting(
+        "DRAIN_DELAY_SECONDS",
+        3.0,  # kube-proxy needs about that long to drop an endpoint
+        _seconds(0, 3600),
+        "After SIGTERM the runtime says NOT_SERVING and keeps answering for this time, while endpoints propagate.",
+    )
+    grace_seconds: float = _setting(
+        "GRACE_SECONDS", 25.0, _seconds(0, 3600), "How long calls in flight may take to finish at a stop."
+    )
+
+    tls_cert_file: Path | None = _setting(
+        "TLS_CERT_FILE", None, _file, "The server's certificate chain (PEM); turns TLS on."
+    )
+    tls_key_file: Path | None = _setting("TLS_KEY_FILE", None, _file, "The private key of TLS_CERT_FILE (PEM).")
+    tls_client_ca_file: Path | None = _setting(
+        "TLS_CLIENT_CA_FILE", None, _file, "Certificates (PEM) that clients must be signed by; turns mutual TLS on."
+    )
+
+    log_level: str = _setting(
+        "LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "The least severe line logged."
+    )
+    log_format: str = _setting("LOG_FORMAT", "text", _one_of("text", "json"), "How lines are logged.")
+    termination_log: Path = _setting(
+        "TERMINATION_LOG",
+        Path("/dev/termination-log"),
+        Path,
+        "Where the reason of a failed start is left for Kubernetes; only written where the file exists.",
+    )
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            missing = "TLS_KEY_FILE" if self.tls_key_file is None else "TLS_CERT_FILE"
+            raise InvalidSetting(f"{missing}: expected a file, got nothing (certificate and key go together)")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise InvalidSetting(
+                "TLS_CERT_FILE: expected a file, got nothing (TLS_CLIENT_CA_FILE needs the server's certificate)"
+            )
+
+
+def from_environment(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """The settings that the environment asks for, with `overrides` (already typed) on top. Raises InvalidSetting."""
+    variables = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for setting in dataclasses.fields(Settings):
+        text = variables.get(setting.metadata["variable"], "").strip()
+        if text and setting.name not in overrides:
+            values[setting.name] = _parse(setting, text)
+    return Settings(**{**values, **overrides})
+
+
+def _parse(setting: dataclasses.Field[Any], text: str) -> Any:
+    try:
+        return setting.metadata["parse"](text)
+    except ValueError as error:
+        raise InvalidSetting(f"{setting.metadata['variable']}: {error}, got {text!r}") from None
+
+
+def export(variables: Mapping[str, str]) -> None:
+    """Puts a ModelRuntime's `env` into this process's environment; what is set already stays, as a person meant it."""
+    for name, text in variables.items():
+        os.environ.setdefault(name, text)
+
+
+def table() -> list[tuple[str, str, str]]:
+    """Variable, default and meaning of each setting, for `--help` and the docs."""
+    return [
+        (
+            setting.metadata["variable"],
+            "" if setting.default is None else _text(setting.default),
+            setting.metadata["help"],
+        )
+        for setting in dataclasses.fields(Settings)
+    ]
+
+
+def _text(default: Any) -> str:
+    return (
+        str(default).lower()
+        if isinstance(default, bool)
+        else f"{default:g}"
+        if isinstance(default, float)
+        else str(default)
+    )
