@@ -7,7 +7,7 @@ make an array is not judged here (`Tensor.problem` notes what stands against it)
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -57,8 +57,7 @@ def decode_request(era: Era, data: bytes) -> Request:
     for number, kind, value, end in wire.fields(data):
         if kind == wire.LENGTH:
             if number == era.inputs:
-                name, tensor = _read_entry(era, data, value, end, 1)
-                inputs[name] = tensor
+                inputs.update(_read_entry(era, data, value, end, 1))
             elif number == 1 and era.has_model_spec:
                 _read_spec(spec, data, value, end)
     return Request(inputs, *spec)
@@ -89,20 +88,22 @@ def _read_map(era: Era, data: wire.Buffer, start: int, end: int, depth: int) -> 
     tensors: Dict[str, Tensor] = {}
     for number, kind, value, stop in wire.fields(data, start, end, depth):
         if number == 1 and kind == wire.LENGTH:
-            name, tensor = _read_entry(era, data, value, stop, depth + 1)
-            tensors[name] = tensor
+            tensors.update(_read_entry(era, data, value, stop, depth + 1))
     return tensors
 
 
-def _read_entry(era: Era, data: wire.Buffer, start: int, end: int, depth: int) -> Tuple[str, Tensor]:
-    name, draft = "", _Draft()
+def _read_entry(era: Era, data: wire.Buffer, start: int, end: int, depth: int) -> Iterable[Tuple[str, Tensor]]:
+    """The entry {1: name, 2: tensor} of a map; none if it holds anything else, for so does protobuf's parser."""
+    name, draft, known = "", _Draft(), True
     for number, kind, value, stop in wire.fields(data, start, end, depth):
-        if kind == wire.LENGTH:
-            if number == 2:
-                draft.read(era, data, value, stop, depth + 1)
-            elif number == 1:
-                name = wire.read_text(data, value, stop)
-    return name, draft.tensor(data)
+        if kind == wire.LENGTH and number == 2:
+            draft.read(era, data, value, stop, depth + 1)
+        elif kind == wire.LENGTH and number == 1:
+            name = wire.read_text(data, value, stop)
+        else:
+            known = False
+    tensor = draft.tensor(data)
+    return ((name, tensor),) if known else ()
 
 
 class _Draft:

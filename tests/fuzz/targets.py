@@ -1,0 +1,55 @@
+"""What is fuzzed. A target is a function `bytes -> None` that raises on anything wrong, and where its bytes come from.
+
+To add one: write the function, name the message of `grammar.SCHEMA` its inputs grow from, and enter both in TARGETS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import oracle
+
+from model_runtime import tensors
+from model_runtime.contract import binary
+from model_runtime.errors import ContractError
+
+
+class Target(NamedTuple):
+    run: Callable[[bytes], None]
+    grammar: tuple[str, ...]
+
+
+def codec(era: str, data: bytes) -> None:
+    """Our reading of a request is protobuf's; every tensor makes an array or a TensorError; what we write, protobuf reads."""
+    accepted = oracle.request(tensors.ERAS[era], data)
+    if not accepted:
+        return
+    for tensor in tensors.decode_request(tensors.ERAS[era], data).inputs.values():
+        try:
+            array = tensors.array(tensor, (-1, 2))
+            again = tensors.text(array) if tensor.dtype == 7 else array
+            if tensor.dtype != 27:
+                tensors.tensor(again, tensor.dtype)
+        except tensors.TensorError:
+            pass
+    oracle.round_trip(tensors.ERAS[era], data)
+
+
+def contract(data: bytes) -> None:
+    """Any bytes are a contract or a ContractError, and a contract written again is read as the same."""
+    try:
+        read = binary.read(data)
+    except ContractError:
+        return
+    if len(read.signatures) == 1:
+        for era in binary.ERAS:
+            assert binary.read(binary.write(read, era)).signatures == read.signatures
+
+
+TARGETS: dict[str, Target] = {
+    "v2": Target(partial(codec, "v2"), ("v2.request",)),
+    "v3": Target(partial(codec, "v3"), ("v3.request",)),
+    "contract": Target(contract, ("contract", "v3.signature")),
+}
