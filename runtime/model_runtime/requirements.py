@@ -85,10 +85,11 @@ def _run(command: list[str], requirements: Sequence[str]) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
         for line in process.stdout or ():
-            log.info(line.rstrip(), extra={"from": Path(command[0]).name})
-            last = [*last[-19:], line.rstrip()]
+            if line.strip():
+                log.info(line.strip(), extra={"from": Path(command[0]).name})
+                last = [*last[-19:], line.strip()]
     if process.returncode:
-        words = " ".join(line.strip() for line in last if line.strip())
+        words = " ".join(last)
         raise RequirementsFailed(f"requirements {', '.join(requirements)} cannot be installed: {words[-1500:]}")
 
 

@@ -23,7 +23,7 @@ _STATUS = {Phase.LOADING: 0, Phase.SERVING: 1, Phase.FAILED: 2}
 
 
 class Health(health.HealthServicer):  # type: ignore[misc]  # grpcio-health-checking has no types
-    """Check, Watch and List; and the state that Status tells. The process serves once it is bound, the model once it is loaded."""
+    """Check, Watch and List, and the state that Status tells. The process serves from the bind on, the model once loaded."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         super().__init__(experimental_non_blocking=True, experimental_thread_pool=pool)

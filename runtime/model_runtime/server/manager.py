@@ -144,7 +144,7 @@ class RuntimeManager:
 
     def _make_server(self, contract: Contract) -> grpc.Server:
         server = grpc.server(self._control, options=_options(self.settings))
-        handlers = PredictHandlers(self._handle, contract, self._health, self._executor, self._control)
+        handlers = PredictHandlers(self._handle, contract, self._health, self._executor)
         server.add_generic_rpc_handlers((handlers,))
         add_discovery(server, self._health)
         return server

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -29,19 +28,17 @@ Handle = Callable[[str, bytes, "float | None"], bytes]
 class PredictHandlers(grpc.GenericRpcHandler):
     """Every Predict path, Status and the contract, over raw bytes. Refuses before any work begins when too much is waiting."""
 
-    def __init__(
-        self, handle: Handle, contract: Contract, health: Health, executor: BoundedExecutor, control: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, handle: Handle, contract: Contract, health: Health, executor: BoundedExecutor) -> None:
         self._executor = executor
         promise = discovery.write(contract)
         self._handlers = {
-            discovery.PATH: _unary(lambda _request, _context: promise, control),
-            **{era.predict: _unary(_predict(handle, era.predict), executor) for era in ERAS.values()},
+            discovery.PATH: _unary(lambda _request, _context: promise),
+            **{era.predict: _unary(_predict(handle, era.predict, executor)) for era in ERAS.values()},
         }
         for era in ERAS.values():
             if era.status:
-                self._handlers[era.status] = _unary(lambda _request, _context: health.status_response(), control)
-        self._refusal = _unary(self._refuse, control)
+                self._handlers[era.status] = _unary(lambda _request, _context: health.status_response())
+        self._refusal = _unary(self._refuse)
         self._predict_paths = frozenset(ERA_BY_PATH)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
@@ -54,14 +51,11 @@ class PredictHandlers(grpc.GenericRpcHandler):
         codes.abort(context, Overloaded(f"{self._executor.limit} predictions are waiting already (MAX_QUEUE)"))
 
 
-def _unary(
-    behaviour: Callable[[bytes, grpc.ServicerContext], bytes | None], pool: ThreadPoolExecutor
-) -> grpc.RpcMethodHandler:
-    behaviour.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpcio's own way to name a pool for a method
+def _unary(behaviour: Callable[[bytes, grpc.ServicerContext], bytes | None]) -> grpc.RpcMethodHandler[bytes, bytes]:
     return grpc.unary_unary_rpc_method_handler(behaviour)
 
 
-def _predict(handle: Handle, path: str) -> Callable[[bytes, grpc.ServicerContext], bytes | None]:
+def _predict(handle: Handle, path: str, pool: BoundedExecutor) -> Callable[[bytes, grpc.ServicerContext], bytes | None]:
     def predict(request: bytes, context: grpc.ServicerContext) -> bytes | None:
         left = context.time_remaining()
         timeout = None if left is None or left > _NO_DEADLINE_SECONDS else left
@@ -76,6 +70,7 @@ def _predict(handle: Handle, path: str) -> Callable[[bytes, grpc.ServicerContext
             context.abort(grpc.StatusCode.INTERNAL, "internal error")
         return None
 
+    predict.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpcio's own way to give a method a pool
     return predict
 
 

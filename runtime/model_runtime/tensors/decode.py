@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TYPES: Dict[int, DataType] = {int(dtype): dtype for dtype in DataType}
+_INVALID = DataType.INVALID
 _CONTENT, _VARIANT_VAL = 4, 15
 _CACHED_SHAPE = 96  # bytes of a shape message up to which it is worth remembering
 _HALF_TYPES = (DataType.HALF, DataType.BFLOAT16)
@@ -163,34 +164,31 @@ class _Draft:
         joined += piece
 
     def tensor(self, data: wire.Buffer) -> Tensor:
-        dtype = _TYPES.get(self.dtype, DataType.INVALID)
+        dtype = _TYPES.get(self.dtype, _INVALID)
         shape = None if self.dims is None or self.unknown_rank else tuple(self.dims)
-        values, problem = EMPTY, ""
-        numbers = {number: _numbers(number, data, payload) for number, payload in self.numbers.items()}
+        # All of them, whatever the type wants: protobuf refuses a message for any broken varint in it.
+        numbers = {number: _numbers(VALUE_FIELDS[number], data, payload) for number, payload in self.numbers.items()}
         try:
-            values = self._values(dtype, data, numbers)
+            return Tensor(dtype, shape, self._values(dtype, data, numbers))
         except _Unreadable as error:
-            problem = str(error)
-        return Tensor(dtype, shape, values, problem)
+            return Tensor(dtype, shape, EMPTY, str(error))
 
     def _values(self, dtype: DataType, data: wire.Buffer, numbers: Dict[int, NDArray[Any]]) -> NDArray[Any]:
         carriers = CARRIERS.get(dtype)
-        start, end = self.content
         if carriers is None:
             return self._objects(dtype)
-        carrier = next((number for number in carriers if number in numbers), None)
+        carrier = carriers[0] if carriers[0] in numbers else carriers[-1] if carriers[-1] in numbers else 0
+        start, end = self.content
         if end > start:
-            if carrier is not None:
+            if carrier:
                 raise _Unreadable(f"expected values once, got them in {_NAMES[carrier]} and in tensor_content")
             return _content(dtype, data, start, end)
-        if carrier is None:
-            stray = self._stray(carriers)
-            if stray:
-                raise _Unreadable(
-                    f"expected {dtype.label} values in {VALUE_FIELDS[carriers[0]].name}, got values in {stray}"
-                )
-            return np.empty(0, NUMPY[dtype])
-        return _cast(dtype, VALUE_FIELDS[carrier], numbers[carrier])
+        if carrier:
+            return _cast(dtype, VALUE_FIELDS[carrier], numbers[carrier])
+        stray = self._stray(carriers)
+        if stray:
+            raise _Unreadable(f"expected {dtype.label} values in {_NAMES[carriers[0]]}, got values in {stray}")
+        return np.empty(0, NUMPY[dtype])
 
     def _objects(self, dtype: DataType) -> NDArray[Any]:
         if dtype is DataType.STRING:
@@ -292,11 +290,9 @@ def _check_variant(era: Era, data: wire.Buffer, start: int, end: int, depth: int
 _INT64 = np.dtype("<i8")
 
 
-def _numbers(number: int, data: wire.Buffer, payload: _Payload) -> NDArray[Any]:
+def _numbers(field: ValueField, data: wire.Buffer, payload: _Payload) -> NDArray[Any]:
     """The values of one field: a view on fixed-width ones, an own array of varints."""
-    field = VALUE_FIELDS[number]
-    start, end = (0, len(payload)) if isinstance(payload, bytearray) else payload
-    source = payload if isinstance(payload, bytearray) else data
+    source, start, end = (payload, 0, len(payload)) if isinstance(payload, bytearray) else (data, *payload)
     if field.width:
         return np.frombuffer(source, field.dtype, (end - start) // field.width, start)
     return varints.decode(source, start, end, field.dtype)
@@ -305,7 +301,7 @@ def _numbers(number: int, data: wire.Buffer, payload: _Payload) -> NDArray[Any]:
 def _cast(dtype: DataType, field: ValueField, values: NDArray[Any]) -> NDArray[Any]:
     """The values of one field in the type's own numpy type. They are checked: what does not fit is refused, never cut."""
     wanted = NUMPY[dtype]
-    if values.dtype == wanted:
+    if field.dtype is wanted:
         return values
     if wanted.kind == "c":
         if len(values) % 2:

@@ -4,11 +4,12 @@ Python integers: dims that lie can neither overflow nor allocate.
 
 from __future__ import annotations
 
-from typing import Iterable, Optional
+from math import prod
+from typing import Optional
 
 from .tensor import MAX_RANK, Shape, TensorError
 
-_MAX_BYTES = 1 << 62  # numpy counts an array's bytes in 63 bits, even those of an array without values
+_MAX_ELEMENTS = 1 << 58  # numpy counts an array's bytes (16 for each at most) in 63 bits, whether or not a dim is 0
 
 
 def resolve(shape: Optional[Shape], dims: Optional[Shape], count: int) -> Shape:
@@ -18,19 +19,14 @@ def resolve(shape: Optional[Shape], dims: Optional[Shape], count: int) -> Shape:
     leaves open (-1) are taken from the contract where the ranks agree; one that is still open follows from the count;
     several follow only if nothing but ones fits.
     """
-    wanted = _filled(shape, dims, count)
+    wanted = shape if shape is not None and -1 not in shape else _filled(shape, dims, count)
     if len(wanted) > MAX_RANK:
-        raise TensorError(f"expected at most {MAX_RANK} dimensions, got {'more' if len(wanted) > 64 else len(wanted)}")
-    if any(dim < -1 for dim in wanted):
-        raise TensorError(f"expected dimensions of -1 (unknown) or more, got {list(wanted)}")
-    unknown = wanted.count(-1)
-    known = _product(dim for dim in wanted if dim != -1)
-    found = _inferred(wanted, unknown, known, count) if unknown else wanted
-    if known != count and not unknown:
-        raise TensorError(f"expected {known} values for shape {list(wanted)}, got {count}")
-    if _product(dim for dim in found if dim) > _MAX_BYTES // 16:
-        raise TensorError(f"expected a shape that numpy can hold, got {list(wanted)}")
-    return found
+        raise TensorError(f"expected at most {MAX_RANK} dimensions, got more")
+    if wanted and min(wanted) < 0:
+        return _inferred(wanted, count)
+    if prod(wanted) != count:
+        raise TensorError(f"expected {prod(wanted)} values for shape {list(wanted)}, got {count}")
+    return _representable(wanted)
 
 
 def _filled(shape: Optional[Shape], dims: Optional[Shape], count: int) -> Shape:
@@ -43,20 +39,21 @@ def _filled(shape: Optional[Shape], dims: Optional[Shape], count: int) -> Shape:
     return shape
 
 
-def _inferred(wanted: Shape, unknown: int, known: int, count: int) -> Shape:
+def _inferred(wanted: Shape, count: int) -> Shape:
+    if min(wanted) < -1:
+        raise TensorError(f"expected dimensions of -1 (unknown) or more, got {list(wanted)}")
+    unknown, known = wanted.count(-1), prod(dim for dim in wanted if dim != -1)
     if count == 0 and (known == 0 or unknown > 1):
         raise TensorError(f"expected values or known sizes, got none for shape {list(wanted)}: any size would fit")
     if known == 0 or count % known:
         raise TensorError(f"expected a multiple of {known} values for shape {list(wanted)}, got {count}")
     if unknown > 1 and count != known:
-        raise TensorError(
-            f"expected one unknown size, got shape {list(wanted)} and {count} values: several sizes would fit"
-        )
-    return tuple(count // known if dim == -1 else dim for dim in wanted)
+        raise TensorError(f"expected one unknown size, got shape {list(wanted)} and {count} values: several sizes would fit")
+    return _representable(tuple(count // known if dim == -1 else dim for dim in wanted))
 
 
-def _product(dims: Iterable[int]) -> int:
-    product = 1
-    for dim in dims:
-        product *= dim
-    return product
+def _representable(found: Shape) -> Shape:
+    """Only dims beside a 0 can still be too large: numpy refuses them although the array takes no memory."""
+    if 0 in found and prod(dim for dim in found if dim) > _MAX_ELEMENTS:
+        raise TensorError(f"expected a shape that numpy can hold, got {list(found)}")
+    return found

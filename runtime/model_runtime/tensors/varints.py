@@ -1,12 +1,12 @@
 """Packed varints to numpy integers and back, vectorised. Knows no message and no field.
 
-Up to eight bytes of a varint are handled as one 64-bit word, whose seven-bit groups are pushed together (or pulled apart) in
-three steps; work goes in blocks that stay in the processor's cache and bound the memory of what comes in between.
+A varint of up to eight bytes is handled as one word of 16, 32 or 64 bits, whose seven-bit groups are pushed together (or pulled
+apart) in one to three steps; work goes in blocks that stay in the processor's cache and bound what is needed in between.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Tuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -18,31 +18,51 @@ if TYPE_CHECKING:
 
 _LOOP_BYTES = 40  # up to here a Python loop beats numpy's fixed costs
 _LOOP_VALUES = 12
-_BLOCK_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 15
 _BLOCK_VALUES = 1 << 13
 _LONGEST = 10  # bytes of a varint
 
 _U1, _U8, _I8 = np.dtype("u1"), np.dtype("<u8"), np.dtype("<i8")
 
 
-def _words(*values: int) -> NDArray[Any]:
-    return np.array(values, _U8)
+class _Word(NamedTuple):
+    """Varints of up to `size` bytes in words of that size."""
+
+    size: int
+    dtype: np.dtype[Any]
+    groups: Any  # the seven bits of each byte that carry the value
+    more: Any  # the eighth, which says that another byte follows
+    # For each step: groups that stay, groups that move, how far. 7 bits in a byte become 14 in two, 28 in four, 56 in eight.
+    steps: Tuple[Tuple[Any, Any, Any], ...]
+    continued: NDArray[Any]  # by length: the bits of `more` that are set
+    used: NDArray[Any]  # by length: 1 in each byte that belongs to the varint
 
 
-# By the length of a varint: the bytes of a word that belong to it; the continuation bits of these bytes.
-_USED = _words(*[(1 << 8 * min(length, 8)) - 1 for length in range(_LONGEST + 1)])
-_MORE = _words(*[sum(0x80 << 8 * i for i in range(min(length - 1, 8))) for length in range(_LONGEST + 1)])
-_GROUPS = _words(0x7F7F7F7F7F7F7F7F)[0]
-# (groups that stay, groups that move, how far): seven bits in a byte become 14 in two, 28 in four, 56 in eight.
-_PUSH = [
-    (*_words(0x007F007F007F007F, 0x7F007F007F007F00), _U8.type(1)),
-    (*_words(0x00003FFF00003FFF, 0x3FFF00003FFF0000), _U8.type(2)),
-    (*_words(0x000000000FFFFFFF, 0x0FFFFFFF00000000), _U8.type(4)),
-]
-_PULL = [(stay, move >> shift, shift) for stay, move, shift in reversed(_PUSH)]
+def _word(size: int) -> _Word:
+    dtype = np.dtype(f"<u{size}")
+
+    def repeated(pattern: int, width: int) -> Any:
+        return dtype.type(sum(pattern << 8 * at for at in range(0, size, width)))
+
+    def by_length(byte: int, short: int) -> NDArray[Any]:
+        lengths = range(_LONGEST + 1)
+        return np.array([sum(byte << 8 * at for at in range(min(length - short, size))) for length in lengths], dtype)
+
+    steps = [(width, (1 << 7 * width // 2) - 1, width // 2) for width in (2, 4, 8) if width <= size]
+    return _Word(
+        size,
+        dtype,
+        repeated(0x7F, 1),
+        repeated(0x80, 1),
+        tuple((repeated(low, width), repeated(low << 4 * width, width), dtype.type(shift)) for width, low, shift in steps),
+        by_length(0x80, 1),
+        by_length(0x01, 0),
+    )
+
+
+_WORDS = {length: _word(2 if length <= 2 else 4 if length <= 4 else 8) for length in range(1, _LONGEST + 1)}
 _SHIFT_8TH, _SHIFT_9TH, _LOW = _U8.type(56), _U8.type(63), _U8.type((1 << 56) - 1)
-_LIMITS = [_U8.type(1 << 7 * length) for length in range(1, _LONGEST)]  # the first value that needs one byte more
-_COLUMNS = np.arange(_LONGEST)
+_LIMITS = [1 << 7 * length for length in range(1, _LONGEST)]  # the first value that needs one byte more
 
 
 # Decoding -----------------------------------------------------------------------------------------------------------
@@ -104,7 +124,7 @@ def _whole_varints(block: NDArray[Any], offset: int) -> NDArray[Any]:
 
 
 def _decoded_block(block: NDArray[Any], offset: int) -> NDArray[Any]:
-    """The values, unsigned, of whole varints: in bytes if all are short, else in 64-bit words."""
+    """The values, unsigned, of whole varints."""
     ends = np.flatnonzero(block < 0x80)
     if len(ends) == len(block):
         return block
@@ -112,42 +132,43 @@ def _decoded_block(block: NDArray[Any], offset: int) -> NDArray[Any]:
     starts[0] = 0
     np.add(ends[:-1], 1, out=starts[1:])
     lengths = ends - starts
-    lengths += 1
-    longest = int(lengths.max())
+    longest = int(lengths.max()) + 1
     if longest > _LONGEST:
         raise wire.WireError(f"varint of more than 10 bytes at offset {offset + int(starts[int(lengths.argmax())])}")
+    word = _WORDS[longest]
     padded = np.zeros(len(block) + _LONGEST, _U1)
     padded[: len(block)] = block
-    values = _decoded_words(_at_each(padded, starts, lengths, longest), lengths, longest)
+    first = padded[: word.size].view(word.dtype)
+    if longest * len(starts) == len(block):  # all of one length
+        words = as_strided(first, (len(starts),), (longest,)).copy()
+    else:
+        words = as_strided(first, (len(block),), (1,))[starts]
+    values = _pushed(words, word)
     if longest > 8:
         _add_last_bytes(values, padded, starts, lengths)
     return values
 
 
-def _at_each(padded: NDArray[Any], starts: NDArray[Any], lengths: NDArray[Any], longest: int) -> NDArray[Any]:
-    """The eight bytes from each start on, as words."""
-    if longest * len(starts) == len(padded) - _LONGEST:  # all of one length
-        return as_strided(padded[:8].view(_U8), (len(starts),), (longest,)).copy()
-    return as_strided(padded[:8].view(_U8), (len(padded) - 7,), (1,))[starts]
-
-
-def _decoded_words(words: NDArray[Any], lengths: NDArray[Any], longest: int) -> NDArray[Any]:
-    words &= _USED[lengths]
-    words &= _GROUPS
-    for (stay, move, shift), needed in zip(_PUSH, (1, 2, 4)):
-        if longest > needed:
-            moved = words & move
-            moved >>= shift
-            words &= stay
-            words |= moved
+def _pushed(words: NDArray[Any], word: _Word) -> NDArray[Any]:
+    """The values of words that begin with a varint. (All bits up to the lowest set one of `x` are those of `x ^ x - 1`.)"""
+    last = ~words
+    last &= word.more
+    last ^= last - word.dtype.type(1)
+    last &= word.groups
+    words &= last
+    for stay, move, shift in word.steps:
+        moved = words & move
+        moved >>= shift
+        words &= stay
+        words |= moved
     return words
 
 
 def _add_last_bytes(values: NDArray[Any], padded: NDArray[Any], starts: NDArray[Any], lengths: NDArray[Any]) -> None:
     """Bytes nine and ten, which a word does not hold; what a tenth byte has above bit 63 is dropped, as protobuf does."""
-    long = np.flatnonzero(lengths > 8)
+    long = np.flatnonzero(lengths >= 8)
     values[long] |= (padded[starts[long] + 8] & 0x7F).astype(_U8) << _SHIFT_8TH
-    long = long[lengths[long] > 9]
+    long = long[lengths[long] >= 9]
     values[long] |= padded[starts[long] + 9].astype(_U8) << _SHIFT_9TH
 
 
@@ -165,31 +186,39 @@ def encode(values: NDArray[Any]) -> bytes:
 
 
 def _encoded_block(block: NDArray[Any]) -> bytes:
-    unsigned = block.astype(_I8 if block.dtype.kind == "i" else _U8).view(_U8)
+    unsigned = block.astype(_I8).view(_U8) if block.dtype.kind == "i" else block
     top = int(unsigned.max())
     if top < 0x80:
         return unsigned.astype(_U1).tobytes()
     longest = (top.bit_length() + 6) // 7
+    word = _WORDS[longest]
     lengths = np.ones(len(block), _U1)
     for limit in _LIMITS[: longest - 1]:
-        lengths += unsigned >= limit
-    rows = np.empty((len(block), max(longest, 8)), _U1)
-    rows[:, :8] = _encoded_words(unsigned & _LOW, lengths).view(_U1).reshape(-1, 8)
-    if longest > 8:
-        rows[:, 8] = unsigned >> _SHIFT_8TH & _U8.type(0x7F) | (lengths > 9) * _U8.type(0x80)
-        rows[:, 9:] = (unsigned >> _SHIFT_9TH).astype(_U1)[:, np.newaxis]
-    rows = rows[:, :longest]
+        lengths += unsigned >= unsigned.dtype.type(limit)
+    words = _pulled((unsigned & _LOW if longest > 8 else unsigned).astype(word.dtype), word)
+    words |= word.continued[lengths]
+    rows = _with_last_bytes(_bytes(words), unsigned, lengths) if longest > 8 else _bytes(words)
     if int(lengths.min()) == longest:
-        return rows.tobytes()
-    return rows[_COLUMNS[:longest] < lengths[:, np.newaxis]].tobytes()
+        return rows[:, :longest].tobytes()
+    used = _bytes(word.used[lengths])
+    if longest > 8:
+        used = np.column_stack((used, lengths > 8, lengths > 9))
+    return rows[used.view("?")].tobytes()
 
 
-def _encoded_words(words: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
-    """The first eight bytes of each varint, from its low 56 bits."""
-    for stay, move, shift in _PULL:
-        moved = words & move
-        moved <<= shift
+def _pulled(words: NDArray[Any], word: _Word) -> NDArray[Any]:
+    for stay, move, shift in reversed(word.steps):
+        moved = words << shift
+        moved &= move
         words &= stay
         words |= moved
-    words |= _MORE[lengths]
     return words
+
+
+def _bytes(words: NDArray[Any]) -> NDArray[Any]:
+    return words.view(_U1).reshape(len(words), -1)
+
+
+def _with_last_bytes(rows: NDArray[Any], unsigned: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
+    ninth = (unsigned >> _SHIFT_8TH).astype(_U1) & 0x7F | (lengths > 9).astype(_U1) << 7
+    return np.column_stack((rows, ninth, (unsigned >> _SHIFT_9TH).astype(_U1)))

@@ -1,0 +1,68 @@
+"""The wire messages of every era under their true names, each era in a descriptor pool of its own.
+
+Nothing here enters protobuf's default pool: a model, or a client beside us, may import Hydrosphere's or TensorFlow's own stubs.
+The descriptor sets beside this file are generated from runtime/proto. Needs protobuf (3.20 - 7), and only when it is called:
+a model's environment may have an old one, or none.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, List, Type
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message import Message
+
+ERAS = ("v0.0.5", "v0", "v2", "v3")
+
+
+def message(era: str, full_name: str) -> Type[Message]:
+    """The class of one message, such as `message("v2", "hydrosphere.tensorflow.TensorProto")`. The same class each time."""
+    return _class(pool(era).FindMessageTypeByName(full_name))
+
+
+def files(era: str) -> List[FileDescriptorProto]:
+    """The files of an era, each after those it imports."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    described = FileDescriptorSet.FromString((Path(__file__).parent / f"{era}.binpb").read_bytes())
+    return list(described.file)
+
+
+@lru_cache(maxsize=None)
+def pool(era: str) -> DescriptorPool:
+    """The pool of an era, or of "served": everything that one port of the runtime answers."""
+    return _pool(files(era))
+
+
+@lru_cache(maxsize=None)
+def reflection_pool() -> DescriptorPool:
+    """What server reflection shows: every service of ours on one port, with gRPC's own health and reflection."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
+    from grpc_health.v1 import health_pb2
+    from grpc_reflection.v1alpha import reflection_pb2
+
+    others = [
+        FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb) for module in (health_pb2, reflection_pb2)
+    ]
+    return _pool([*files("served"), *others])
+
+
+def _pool(described: List[FileDescriptorProto]) -> DescriptorPool:
+    from google.protobuf.descriptor_pool import DescriptorPool
+
+    made = DescriptorPool()
+    for file in described:
+        made.Add(file)
+    return made
+
+
+def _class(descriptor: Any) -> Type[Message]:
+    from google.protobuf import message_factory
+
+    if hasattr(message_factory, "GetMessageClass"):  # since 4.22
+        return message_factory.GetMessageClass(descriptor)
+    return message_factory.MessageFactory(descriptor.file.pool).GetPrototype(descriptor)  # type: ignore[no-any-return,attr-defined]
