@@ -187,22 +187,22 @@ def _known(read: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def request(era: tensors.Era, data: bytes) -> bool:
-    """Both readers on the same bytes as a PredictRequest: they must agree. Whether they accepted."""
+def request(era: tensors.Era, data: bytes) -> tensors.Request | None:
+    """Both readers on the same bytes as a PredictRequest: they must agree. Ours, or None if both refused."""
     message = messages(era.name)["PredictRequest"]()
     theirs = _accepts(lambda: message.ParseFromString(data))
     try:
         mine = tensors.decode_request(era, data)
     except wire.WireError as error:
         assert not theirs, f"we refuse what protobuf accepts: {error}"
-        return False
+        return None
     assert theirs, f"we accept what protobuf refuses: {mine}"
     _equal(ours(mine.inputs), _known(entries(message.inputs)))
     if era.has_model_spec:
         spec = message.model_spec
         version = spec.version.value if spec.HasField("version") else None
         _equal((mine.signature_name, mine.model_name, mine.model_version), (spec.signature_name, spec.name, version))
-    return True
+    return mine
 
 
 def response(era: tensors.Era, data: bytes) -> bool:
@@ -219,9 +219,8 @@ def response(era: tensors.Era, data: bytes) -> bool:
     return True
 
 
-def round_trip(era: tensors.Era, data: bytes) -> None:
+def round_trip(era: tensors.Era, mine: tensors.Request) -> None:
     """What we read, written by us, is read by protobuf as the same."""
-    mine = tensors.decode_request(era, data)
     if any(len(t.shape or ()) > 32 for t in mine.inputs.values()):
         return
     try:

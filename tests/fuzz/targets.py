@@ -23,10 +23,10 @@ class Target(NamedTuple):
 
 def codec(era: str, data: bytes) -> None:
     """Our reading of a request is protobuf's; every tensor makes an array or a TensorError; what we write, protobuf reads."""
-    accepted = oracle.request(tensors.ERAS[era], data)
-    if not accepted:
+    request = oracle.request(tensors.ERAS[era], data)
+    if request is None:
         return
-    for tensor in tensors.decode_request(tensors.ERAS[era], data).inputs.values():
+    for tensor in request.inputs.values():
         try:
             array = tensors.array(tensor, (-1, 2))
             again = tensors.text(array) if tensor.dtype == 7 else array
@@ -34,7 +34,7 @@ def codec(era: str, data: bytes) -> None:
                 tensors.tensor(again, tensor.dtype)
         except tensors.TensorError:
             pass
-    oracle.round_trip(tensors.ERAS[era], data)
+    oracle.round_trip(tensors.ERAS[era], request)
 
 
 def contract(data: bytes) -> None:

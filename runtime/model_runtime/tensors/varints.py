@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _LOOP_BYTES = 40  # up to here a Python loop beats numpy's fixed costs
 _LOOP_VALUES = 12
-_BLOCK_BYTES = 1 << 15
-_BLOCK_VALUES = 1 << 13
+_BLOCK_BYTES = 1 << 17
+_BLOCK_VALUES = 1 << 14
 _LONGEST = 10  # bytes of a varint
 
-_U1, _U8, _I8 = np.dtype("u1"), np.dtype("<u8"), np.dtype("<i8")
+_U1, _U2, _U8, _I8 = np.dtype("u1"), np.dtype("<u2"), np.dtype("<u8"), np.dtype("<i8")
 
 
 class _Word(NamedTuple):
@@ -34,8 +34,7 @@ class _Word(NamedTuple):
     more: Any  # the eighth, which says that another byte follows
     # For each step: groups that stay, groups that move, how far. 7 bits in a byte become 14 in two, 28 in four, 56 in eight.
     steps: Tuple[Tuple[Any, Any, Any], ...]
-    continued: NDArray[Any]  # by length: the bits of `more` that are set
-    used: NDArray[Any]  # by length: 1 in each byte that belongs to the varint
+    one: Any
 
 
 def _word(size: int) -> _Word:
@@ -44,10 +43,6 @@ def _word(size: int) -> _Word:
     def repeated(pattern: int, width: int) -> Any:
         return dtype.type(sum(pattern << 8 * at for at in range(0, size, width)))
 
-    def by_length(byte: int, short: int) -> NDArray[Any]:
-        lengths = range(_LONGEST + 1)
-        return np.array([sum(byte << 8 * at for at in range(min(length - short, size))) for length in lengths], dtype)
-
     steps = [(width, (1 << 7 * width // 2) - 1, width // 2) for width in (2, 4, 8) if width <= size]
     return _Word(
         size,
@@ -55,14 +50,12 @@ def _word(size: int) -> _Word:
         repeated(0x7F, 1),
         repeated(0x80, 1),
         tuple((repeated(low, width), repeated(low << 4 * width, width), dtype.type(shift)) for width, low, shift in steps),
-        by_length(0x80, 1),
-        by_length(0x01, 0),
+        dtype.type(1),
     )
 
 
 _WORDS = {length: _word(2 if length <= 2 else 4 if length <= 4 else 8) for length in range(1, _LONGEST + 1)}
 _SHIFT_8TH, _SHIFT_9TH, _LOW = _U8.type(56), _U8.type(63), _U8.type((1 << 56) - 1)
-_LIMITS = [1 << 7 * length for length in range(1, _LONGEST)]  # the first value that needs one byte more
 
 
 # Decoding -----------------------------------------------------------------------------------------------------------
@@ -145,7 +138,8 @@ def _decoded_block(block: NDArray[Any], offset: int) -> NDArray[Any]:
         words = as_strided(first, (len(block),), (1,))[starts]
     values = _pushed(words, word)
     if longest > 8:
-        _add_last_bytes(values, padded, starts, lengths)
+        tails = as_strided(padded[8:10].view(_U2), (len(block),), (1,))[starts]
+        values |= _last_bits(tails, lengths).astype(_U8) << _SHIFT_8TH
     return values
 
 
@@ -164,12 +158,16 @@ def _pushed(words: NDArray[Any], word: _Word) -> NDArray[Any]:
     return words
 
 
-def _add_last_bytes(values: NDArray[Any], padded: NDArray[Any], starts: NDArray[Any], lengths: NDArray[Any]) -> None:
-    """Bytes nine and ten, which a word does not hold; what a tenth byte has above bit 63 is dropped, as protobuf does."""
-    long = np.flatnonzero(lengths >= 8)
-    values[long] |= (padded[starts[long] + 8] & 0x7F).astype(_U8) << _SHIFT_8TH
-    long = long[lengths[long] >= 9]
-    values[long] |= padded[starts[long] + 9].astype(_U8) << _SHIFT_9TH
+def _last_bits(tails: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
+    """Bits 56 to 63 from bytes nine and ten, where there are any. What a tenth byte has above them is dropped, as protobuf does."""
+    tenth = tails >> _U2.type(8)
+    tenth &= tails >> _U2.type(7)
+    tenth &= _U2.type(1)
+    tenth <<= _U2.type(7)
+    tails &= _U2.type(0x7F)
+    tails |= tenth
+    tails *= lengths >= 8
+    return tails
 
 
 # Encoding -----------------------------------------------------------------------------------------------------------
@@ -192,21 +190,20 @@ def _encoded_block(block: NDArray[Any]) -> bytes:
         return unsigned.astype(_U1).tobytes()
     longest = (top.bit_length() + 6) // 7
     word = _WORDS[longest]
-    lengths = np.ones(len(block), _U1)
-    for limit in _LIMITS[: longest - 1]:
-        lengths += unsigned >= unsigned.dtype.type(limit)
     words = _pulled((unsigned & _LOW if longest > 8 else unsigned).astype(word.dtype), word)
-    words |= word.continued[lengths]
-    rows = _with_last_bytes(_bytes(words), unsigned, lengths) if longest > 8 else _bytes(words)
-    if int(lengths.min()) == longest:
-        return rows[:, :longest].tobytes()
-    used = _bytes(word.used[lengths])
+    words |= _continued(words, word)
     if longest > 8:
-        used = np.column_stack((used, lengths > 8, lengths > 9))
+        words |= (unsigned > _LOW) * word.more
+    rows, used = _bytes(words), _bytes((words & word.more) << word.one | word.one)
+    if longest > 8:
+        rows, used = _with_last_bytes(rows, used, unsigned)
+    if int(unsigned.min()) >> 7 * (longest - 1):  # all of one length
+        return rows[:, :longest].tobytes()
     return rows[used.view("?")].tobytes()
 
 
 def _pulled(words: NDArray[Any], word: _Word) -> NDArray[Any]:
+    """Words with seven bits of the value in each byte."""
     for stay, move, shift in reversed(word.steps):
         moved = words << shift
         moved &= move
@@ -215,10 +212,23 @@ def _pulled(words: NDArray[Any], word: _Word) -> NDArray[Any]:
     return words
 
 
+def _continued(words: NDArray[Any], word: _Word) -> NDArray[Any]:
+    """The eighth bit of each byte that has a bit set in any byte above it."""
+    above = words >> word.dtype.type(8)
+    for _, _, shift in word.steps[:-1]:
+        above |= above >> word.dtype.type(8 * int(shift))
+    above += word.groups
+    above &= word.more
+    return above
+
+
 def _bytes(words: NDArray[Any]) -> NDArray[Any]:
     return words.view(_U1).reshape(len(words), -1)
 
 
-def _with_last_bytes(rows: NDArray[Any], unsigned: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
-    ninth = (unsigned >> _SHIFT_8TH).astype(_U1) & 0x7F | (lengths > 9).astype(_U1) << 7
-    return np.column_stack((rows, ninth, (unsigned >> _SHIFT_9TH).astype(_U1)))
+def _with_last_bytes(rows: NDArray[Any], used: NDArray[Any], unsigned: NDArray[Any]) -> Tuple[NDArray[Any], NDArray[Any]]:
+    """Bytes nine and ten beside the eight of the word."""
+    tenth = (unsigned >> _SHIFT_9TH).astype(_U1)
+    ninth = (unsigned >> _SHIFT_8TH).astype(_U1)
+    rows = np.column_stack((rows, ninth & 0x7F | tenth << 7, tenth))
+    return rows, np.column_stack((used, ninth > 0, tenth))
