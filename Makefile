@@ -16,7 +16,10 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-zA-Z_-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Start
-.PHONY: env run
+.PHONY: run env
+run: env ## Serve the digits sample here and ask it about real handwriting (ARGS=--once ends after the answers)
+	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)python tools/demo.py $(ARGS)
+
 env: .venv/.synced ## Build the environment (.venv) from uv.lock
 
 .tools/uv/bin/uv:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any, Dict, List, Optional
 
 from . import tensors
 from .contract import Signature
-from .errors import InvalidRequest, ModelFailure, OutputMismatch, PredictionError, UnknownMethod, Violation
+from .errors import DeadlineExceeded, InvalidRequest, ModelFailure, OutputMismatch, PredictionError, UnknownMethod, Violation
 from .model import messages, values
 from .model.code import describe
 from .model.service import Context, Request, RuntimeService
@@ -37,7 +38,7 @@ class Predictor:
         request = decode(era, data)
         signature = self._signature(request.signature_name)
         inputs = validate(signature, request.inputs)
-        result = self._call(Request(signature, inputs, era.name), Context(timeout))
+        result = self._call(Request(signature, inputs, era.name), timeout)
         return tensors.encode_response(era, self._promised(signature, result))
 
     def _signature(self, name: str) -> Signature:
@@ -49,16 +50,19 @@ class Predictor:
             raise InvalidRequest(f"{name!r} signature is not present in the model", [violation])
         return signature
 
-    def _call(self, request: Request, context: Context) -> Any:
-        with self._slots:
-            try:
-                return self._service.Predict(request, context)
-            except PredictionError:
-                raise
-            except Exception as error:
-                raise self._failure(request, error) from error
-            except SystemExit as error:  # a model must not end the runtime; this call fails and the next is answered
-                raise self._failure(request, error) from error
+    def _call(self, request: Request, timeout: Optional[float]) -> Any:
+        started = time.monotonic()
+        if not self._slots.acquire(timeout=-1 if timeout is None else timeout):
+            raise DeadlineExceeded("the deadline passed while the call was waiting for the model")
+        try:
+            left = None if timeout is None else timeout - (time.monotonic() - started)
+            return self._service.Predict(request, Context(left))
+        except PredictionError:
+            raise
+        except (Exception, SystemExit) as error:  # a model must not end the runtime: this call fails, the next is answered
+            raise self._failure(request, error) from error
+        finally:
+            self._slots.release()
 
     def _failure(self, request: Request, error: BaseException) -> ModelFailure:
         log.error("the model failed", exc_info=error, extra={"signature": request.signature.name})

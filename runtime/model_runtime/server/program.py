@@ -48,6 +48,7 @@ REASONS: dict[type[errors.ModelRuntimeError], str] = {
     errors.InvalidSetting: "InvalidSetting",
     errors.ModelNotFound: "SourceEmpty",
     errors.ContractError: "ContractInvalid",
+    errors.SourceError: "SourceNotFound",
     errors.ModelImportFailed: "ModelImportFailed",
     errors.FunctionMissing: "FunctionMissing",
     errors.WarmupFailed: "WarmupFailed",

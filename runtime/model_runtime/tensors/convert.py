@@ -254,4 +254,5 @@ def _described(value: Any, array: NDArray[Any]) -> str:
         return f"object[{','.join(map(str, array.shape))}] of {_name(first)}" if array.size else "an empty object array"
     dims = f"[{','.join(map(str, array.shape))}]" if array.ndim else ""
     own = _INFERRED.get((array.dtype.kind, array.dtype.itemsize))
-    return f"{own.label if own else array.dtype}{dims}"
+    label = own.label if own else "string" if array.dtype.kind in "UST" else str(array.dtype)
+    return f"{label}{dims}"

@@ -59,8 +59,10 @@ def decode_request(era: Era, data: bytes) -> Request:
         if kind == wire.LENGTH:
             if number == era.inputs:
                 inputs.update(_read_entry(era, data, value, end, 1))
-            elif number == 1 and era.has_model_spec:
-                _read_spec(spec, data, value, end)
+            elif number == 1 and era.model_spec:
+                _read_spec(era, spec, data, value, end)
+            elif number == 3 and era.has_output_filter:
+                wire.read_text(data, value, end)
     return Request(inputs, *spec)
 
 
@@ -69,19 +71,23 @@ def decode_response(era: Era, data: bytes) -> Dict[str, Tensor]:
     return _read_map(era, data, 0, len(data), 0)
 
 
-def _read_spec(spec: List[Any], data: wire.Buffer, start: int, end: int) -> None:
+def _read_spec(era: Era, spec: List[Any], data: wire.Buffer, start: int, end: int) -> None:
     """ModelSpec {1: name, 2: Int64Value version, 3: signature_name}, merged into what came before."""
     for number, kind, value, stop in wire.fields(data, start, end, 1):
-        if kind == wire.LENGTH:
+        if kind == wire.LENGTH and number in era.model_spec:
             if number == 3:
                 spec[0] = wire.read_text(data, value, stop)
             elif number == 1:
                 spec[1] = wire.read_text(data, value, stop)
-            elif number == 2:
-                spec[2] = spec[2] or 0
-                for inner, inner_kind, version, _ in wire.fields(data, value, stop, 2):
-                    if inner == 1 and inner_kind == wire.VARINT:
-                        spec[2] = wire.int64(version)
+            else:
+                spec[2] = _read_version(spec[2] or 0, data, value, stop)
+
+
+def _read_version(version: int, data: wire.Buffer, start: int, end: int) -> int:
+    for number, kind, value, _ in wire.fields(data, start, end, 2):
+        if number == 1 and kind == wire.VARINT:
+            version = wire.int64(value)
+    return version
 
 
 def _read_map(era: Era, data: wire.Buffer, start: int, end: int, depth: int) -> Dict[str, Tensor]:
@@ -131,7 +137,7 @@ class _Draft:
                 elif number == STRING_VAL:
                     self.strings.append(bytes(data[value:stop]))
                 elif number == MAP_VAL:
-                    self.maps.append(_read_map(era, data, value, stop, depth + 1))
+                    self._add_map(era, data, value, stop, depth + 1)
                 elif number == _CONTENT:
                     self.content = value, stop
                 elif number == _VARIANT_VAL and era.has_variants:
@@ -145,6 +151,14 @@ class _Draft:
         self.dims = self.dims or []
         self.dims.extend(dims[: MAX_RANK + 1 - len(self.dims)])
         self.unknown_rank = self.unknown_rank if unknown_rank is None else unknown_rank
+
+    def _add_map(self, era: Era, data: wire.Buffer, start: int, end: int, depth: int) -> None:
+        if not era.plain_maps:
+            self.maps.append(_read_map(era, data, start, end, depth))
+            return
+        for name, tensor in _read_entry(era, data, start, end, depth):
+            self.maps = self.maps or [{}]
+            self.maps[0][name] = tensor
 
     def _add_packed(self, number: int, data: wire.Buffer, start: int, end: int) -> None:
         if start == end:

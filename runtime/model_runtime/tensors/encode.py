@@ -27,7 +27,7 @@ _Parts = List[Union[bytes, memoryview]]
 
 def encode_request(era: Era, request: Request) -> bytes:
     """The PredictRequest's bytes. A tensor without shape is sent without one. Raises TensorError."""
-    parts: _Parts = [_spec(request)] if era.has_model_spec else []
+    parts: _Parts = [_spec(era, request)]
     _add_entries(parts, era, era.inputs, request.inputs)
     return b"".join(parts)
 
@@ -46,15 +46,15 @@ def _shaped(tensor: Tensor) -> Tensor:
     return tensor._replace(shape=shapes.resolve(None, None, len(tensor.values)))
 
 
-def _spec(request: Request) -> bytes:
+def _spec(era: Era, request: Request) -> bytes:
     parts = []
-    if request.model_name:
+    if request.model_name and 1 in era.model_spec:
         parts.append(wire.length_field(1, request.model_name.encode()))
-    if request.model_version is not None:
+    if request.model_version is not None and 2 in era.model_spec:
         parts.append(
             wire.length_field(2, wire.varint_field(1, request.model_version) if request.model_version else b"")
         )
-    if request.signature_name:
+    if request.signature_name and 3 in era.model_spec:
         parts.append(wire.length_field(3, request.signature_name.encode()))
     return wire.length_field(1, b"".join(parts)) if parts else b""
 
@@ -130,7 +130,13 @@ def _add_strings(parts: _Parts, values: Iterable[bytes]) -> int:
     return total
 
 
-def _add_maps(parts: _Parts, era: Era, values: Iterable[Mapping[str, Tensor]]) -> int:
+def _add_maps(parts: _Parts, era: Era, values: NDArray[Any]) -> int:
+    if era.plain_maps:
+        if len(values) > 1:
+            raise TensorError(
+                f"expected one map, which is all that era {era.name} can carry in a tensor, got {len(values)}"
+            )
+        return _add_entries(parts, era, MAP_VAL, values[0])
     total = 0
     for tensors in values:
         place = len(parts)

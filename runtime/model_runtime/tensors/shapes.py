@@ -48,7 +48,9 @@ def _inferred(wanted: Shape, count: int) -> Shape:
     if known == 0 or count % known:
         raise TensorError(f"expected a multiple of {known} values for shape {list(wanted)}, got {count}")
     if unknown > 1 and count != known:
-        raise TensorError(f"expected one unknown size, got shape {list(wanted)} and {count} values: several sizes would fit")
+        raise TensorError(
+            f"expected one unknown size, got shape {list(wanted)} and {count} values: several sizes would fit"
+        )
     return _representable(tuple(count // known if dim == -1 else dim for dim in wanted))
 
 

@@ -49,7 +49,9 @@ def _word(size: int) -> _Word:
         dtype,
         repeated(0x7F, 1),
         repeated(0x80, 1),
-        tuple((repeated(low, width), repeated(low << 4 * width, width), dtype.type(shift)) for width, low, shift in steps),
+        tuple(
+            (repeated(low, width), repeated(low << 4 * width, width), dtype.type(shift)) for width, low, shift in steps
+        ),
         dtype.type(1),
     )
 
@@ -197,9 +199,9 @@ def _encoded_block(block: NDArray[Any]) -> bytes:
     rows, used = _bytes(words), _bytes((words & word.more) << word.one | word.one)
     if longest > 8:
         rows, used = _with_last_bytes(rows, used, unsigned)
-    if int(unsigned.min()) >> 7 * (longest - 1):  # all of one length
-        return rows[:, :longest].tobytes()
-    return rows[used.view("?")].tobytes()
+    one_length = int(unsigned.min()) >> 7 * (longest - 1) > 0
+    encoded: bytes = (rows[:, :longest] if one_length else rows[used.view("?")]).tobytes()
+    return encoded
 
 
 def _pulled(words: NDArray[Any], word: _Word) -> NDArray[Any]:
@@ -214,8 +216,8 @@ def _pulled(words: NDArray[Any], word: _Word) -> NDArray[Any]:
 
 def _continued(words: NDArray[Any], word: _Word) -> NDArray[Any]:
     """The eighth bit of each byte that has a bit set in any byte above it."""
-    above = words >> word.dtype.type(8)
-    for _, _, shift in word.steps[:-1]:
+    above: NDArray[Any] = words >> word.dtype.type(8)
+    for _, _, shift in word.steps:
         above |= above >> word.dtype.type(8 * int(shift))
     above += word.groups
     above &= word.more
@@ -226,7 +228,9 @@ def _bytes(words: NDArray[Any]) -> NDArray[Any]:
     return words.view(_U1).reshape(len(words), -1)
 
 
-def _with_last_bytes(rows: NDArray[Any], used: NDArray[Any], unsigned: NDArray[Any]) -> Tuple[NDArray[Any], NDArray[Any]]:
+def _with_last_bytes(
+    rows: NDArray[Any], used: NDArray[Any], unsigned: NDArray[Any]
+) -> Tuple[NDArray[Any], NDArray[Any]]:
     """Bytes nine and ten beside the eight of the word."""
     tenth = (unsigned >> _SHIFT_9TH).astype(_U1)
     ninth = (unsigned >> _SHIFT_8TH).astype(_U1)

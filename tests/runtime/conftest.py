@@ -1,0 +1,40 @@
+"""What the runtime's tests share: runtimes that serve a model written in the test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model_runtime import RuntimeManager
+from model_runtime.client import Client
+from model_runtime.settings import Settings
+from serving import ECHO, ECHO_CONTRACT, model_directory
+
+Serve = Callable[..., Client]
+
+
+@pytest.fixture
+def undo_model_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Working directory and import path as they were, after a model has been loaded into the tests' own process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def serve(tmp_path: Path, undo_model_loading: None) -> Iterator[Serve]:
+    """Serves a model written in the test in this process, and gives a client of it."""
+    with ExitStack() as stack:
+
+        def start(code: str = ECHO, promise: Mapping[str, Any] = ECHO_CONTRACT, *, era: str = "v2", **settings: Any) -> Client:
+            directory = model_directory(tmp_path / "model", code, promise, era=era)
+            runtime = stack.enter_context(RuntimeManager(directory, 0, settings=Settings(**settings)))
+            runtime.wait_loaded(20)
+            client = stack.enter_context(Client(f"localhost:{runtime.port}", timeout=20))
+            client.runtime = runtime  # type: ignore[attr-defined]
+            return client
+
+        yield start
