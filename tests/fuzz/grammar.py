@@ -10,7 +10,17 @@ from random import Random
 
 from model_runtime import wire
 
-_VALUES = {5: "f32*", 6: "f64*", 7: "varint*", 8: "bytes", 9: "f32*", 10: "varint*", 11: "varint*", 12: "f64*", 13: "half*"}
+_VALUES = {
+    5: "f32*",
+    6: "f64*",
+    7: "varint*",
+    8: "bytes",
+    9: "f32*",
+    10: "varint*",
+    11: "varint*",
+    12: "f64*",
+    13: "half*",
+}
 _VALUES.update({16: "varint*", 17: "varint*"})
 _FIELD = {1: "text", 3: "subfield", 4: "enum"}
 # message: field number: what it holds (a message's name, or one of _LEAVES).
@@ -24,6 +34,9 @@ SCHEMA: dict[str, dict[int, str]] = {
     "v2.dim": {1: "size", 2: "text"},
     "v2.map": {1: "v2.entry"},
     "v2.variant": {1: "text", 2: "bytes", 3: "v2.tensor"},
+    "0.0.5.request": {1: "v2.spec", 2: "0.0.5.entry", 3: "text"},
+    "0.0.5.entry": {1: "text", 2: "0.0.5.tensor"},
+    "0.0.5.tensor": {1: "enum", 2: "v2.shape", 4: "bytes", **_VALUES, 27: "0.0.5.entry"},
     "v3.request": {1: "v3.entry"},
     "v3.entry": {1: "text", 2: "v3.tensor"},
     "v3.tensor": {1: "enum", 2: "v3.shape", 4: "bytes", **_VALUES, 27: "v3.map"},
@@ -41,7 +54,9 @@ _NUMBERS = {name: list(fields) for name, fields in SCHEMA.items()}
 # What a message most often holds, so that most inputs get past the first check; a tensor's follow from its type.
 _USUAL: dict[str, tuple[int, ...]] = {
     "v2.request": (1, 2, 2),
+    "0.0.5.request": (1, 2, 2),
     "v3.request": (1, 1),
+    "0.0.5.entry": (1, 2),
     "v2.entry": (1, 2),
     "v3.entry": (1, 2),
     "v2.dim": (1,),
@@ -52,11 +67,51 @@ _USUAL: dict[str, tuple[int, ...]] = {
     "v3.field": (1, 2, 4, 5),
 }
 # The value fields of each type, the usual one first.
-_CARRIERS = {1: (5,), 2: (6,), 3: (7,), 4: (7,), 5: (7,), 6: (7,), 7: (8,), 8: (9,), 9: (10,), 10: (11,), 11: (7,), 12: (7,)}
-_CARRIERS.update({13: (7,), 14: (13,), 15: (7,), 16: (7,), 17: (7, 16), 18: (12,), 19: (13,), 22: (16, 7), 23: (17,), 27: (27,)})
+_CARRIERS = {
+    1: (5,),
+    2: (6,),
+    3: (7,),
+    4: (7,),
+    5: (7,),
+    6: (7,),
+    7: (8,),
+    8: (9,),
+    9: (10,),
+    10: (11,),
+    11: (7,),
+    12: (7,),
+}
+_CARRIERS.update(
+    {13: (7,), 14: (13,), 15: (7,), 16: (7,), 17: (7, 16), 18: (12,), 19: (13,), 22: (16, 7), 23: (17,), 27: (27,)}
+)
 _SMALL_INTS = [0, 1, 2, 3, 100, 127]
-_TEXTS = [bytes([letter]) for letter in b"abcdefgh"] * 6 + ["größe".encode(), b"", b"nul\0", b"a" * 200, b"\xff", b"\xed\xa0\x80"]
-_EDGES = [0, 1, 2, 3, 127, 128, 255, 256, 300, 32767, 32768, 65535, 65536, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32]
+_TEXTS = [bytes([letter]) for letter in b"abcdefgh"] * 6 + [
+    "größe".encode(),
+    b"",
+    b"nul\0",
+    b"a" * 200,
+    b"\xff",
+    b"\xed\xa0\x80",
+]
+_EDGES = [
+    0,
+    1,
+    2,
+    3,
+    127,
+    128,
+    255,
+    256,
+    300,
+    32767,
+    32768,
+    65535,
+    65536,
+    (1 << 31) - 1,
+    1 << 31,
+    (1 << 32) - 1,
+    1 << 32,
+]
 _EDGES += [1 << 56, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, (1 << 64) - 128, (1 << 64) - (1 << 31)]
 _FLOATS = [0.0, -0.0, 1.5, float("nan"), float("inf"), 1e-45, 3.4e38]
 
@@ -102,9 +157,13 @@ def _sensible_tensor(rng: Random, name: str, depth: int) -> bytes:
 
 def _leaf(rng: Random, number: int, what: str) -> bytes:
     if what in ("text", "bytes"):
-        return wire.length_field(number, rng.choice(_TEXTS) if what == "text" else rng.randbytes(rng.choice((0, 1, 4, 8, 16, 24))))
+        return wire.length_field(
+            number, rng.choice(_TEXTS) if what == "text" else rng.randbytes(rng.choice((0, 1, 4, 8, 16, 24)))
+        )
     if what == "enum":
-        return wire.varint_field(number, rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 17, 18, 19, 22, 23, 27, rng.randrange(30))))
+        return wire.varint_field(
+            number, rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 17, 18, 19, 22, 23, 27, rng.randrange(30)))
+        )
     kind, values = _values(rng, what.rstrip("*"), rng.choice((0, 1, 1, 2, 3, 4, 6, 60)) if what.endswith("*") else 1)
     if what.endswith("*") and rng.random() < 0.8:
         return wire.length_field(number, b"".join(values))

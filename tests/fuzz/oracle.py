@@ -2,94 +2,39 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from model_runtime import tensors, wire
+from model_runtime import protos, tensors, wire
 
-_TYPES = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "string": _TYPES.TYPE_STRING,
-    "bytes": _TYPES.TYPE_BYTES,
-    "int32": _TYPES.TYPE_INT32,
-    "int64": _TYPES.TYPE_INT64,
-    "uint32": _TYPES.TYPE_UINT32,
-    "uint64": _TYPES.TYPE_UINT64,
-    "float": _TYPES.TYPE_FLOAT,
-    "double": _TYPES.TYPE_DOUBLE,
-    "bool": _TYPES.TYPE_BOOL,
-}
-_VALUES = """float_val=5 *float; double_val=6 *double; int_val=7 *int32; string_val=8 *bytes; scomplex_val=9 *float;
-    int64_val=10 *int64; bool_val=11 *bool; dcomplex_val=12 *double; half_val=13 *int32; uint32_val=16 *uint32;
-    uint64_val=17 *uint64; map_val=27 *.MapTensorData"""
-# The messages of hydrosphere.md §3.4 and §3.5. `*` is repeated, a leading dot a message of the same file.
-_TENSORFLOW = {
-    "Dim": "size=1 int64; name=2 string",
-    "TensorShapeProto": "dim=2 *.Dim; unknown_rank=3 bool",
-    "Variant": "type_name=1 string; metadata=2 bytes; tensors=3 *.TensorProto",
-    "MapTensorData": "subtensors=1 {.TensorProto}",
-    "TensorProto": f"dtype=1 enum; tensor_shape=2 .TensorShapeProto; version_number=3 int32; tensor_content=4 bytes; {_VALUES};"
-    "variant_val=15 *.Variant",
-    "Int64Value": "value=1 int64",
-    "ModelSpec": "name=1 string; version=2 .Int64Value; signature_name=3 string",
-    "PredictRequest": "model_spec=1 .ModelSpec; inputs=2 {.TensorProto}",
-    "PredictResponse": "outputs=1 {.TensorProto}",
-}
-_V3 = {
-    "TensorShape": "dims=1 *int64",
-    "MapTensorData": "subtensors=1 {.Tensor}",
-    "Tensor": f"dtype=1 enum; tensor_shape=2 .TensorShape; binary_val=4 bytes; {_VALUES}",
-    "PredictRequest": "inputs=1 {.Tensor}",
-    "PredictResponse": "outputs=1 {.Tensor}",
+_PACKAGES = {
+    "0.0.5": "hydrosphere.tensorflow.serving",
+    "v2": "hydrosphere.tensorflow.serving",
+    "v3": "hydrosphere.serving.runtime",
 }
 
 
-@lru_cache
-def messages(era: str) -> dict[str, Any]:
-    """Every message class of an era, by name, from a pool of its own."""
-    package = f"oracle.era{era.replace('.', '_')}"
-    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
-    data_type = file.enum_type.add(name="DataType")
-    data_type.value.add(name="DT_INVALID", number=0)
-    for name, text in (_V3 if era == "v3" else _TENSORFLOW).items():
-        message = file.message_type.add(name=name)
-        for field in text.split(";"):
-            _add_field(package, message, field.strip())
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {m.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{m.name}")) for m in file.message_type}
-
-
-def _add_field(package: str, message: Any, text: str) -> None:
-    declared, kind = text.split(" ", 1)
-    name, number = declared.split("=")
-    field = message.field.add(name=name, number=int(number), label=_TYPES.LABEL_OPTIONAL)
-    if kind.startswith("{"):
-        entry = message.nested_type.add(name=f"{name.capitalize()}Entry")
-        entry.options.map_entry = True
-        _add_field(package, entry, "key=1 string")
-        _add_field(package, entry, f"value=2 {kind[1:-1]}")
-        field.label, field.type = _TYPES.LABEL_REPEATED, _TYPES.TYPE_MESSAGE
-        field.type_name = f".{package}.{message.name}.{entry.name}"
-        return
-    if kind.startswith("*"):
-        field.label, kind = _TYPES.LABEL_REPEATED, kind[1:]
-    if kind == "enum":
-        field.type, field.type_name = _TYPES.TYPE_ENUM, f".{package}.DataType"
-    elif kind.startswith("."):
-        field.type, field.type_name = _TYPES.TYPE_MESSAGE, f".{package}{kind}"
-    else:
-        field.type = _SCALARS[kind]
+def message(era: tensors.Era, name: str) -> Any:
+    """The class of PredictRequest or PredictResponse."""
+    pool = "v0.0.5" if era.name == "0.0.5" else era.name
+    return protos.message(pool, f"{_PACKAGES[era.name]}.{name}")
 
 
 # Readings -----------------------------------------------------------------------------------------------------------
 
 _INTS = {3: "i4", 4: "u1", 5: "i2", 6: "i1", 11: "i1", 12: "u1", 13: "i4", 15: "i2", 16: "u2", 17: "u2"}
-_OWN = {1: "float_val", 2: "double_val", 8: "scomplex_val", 9: "int64_val", 10: "bool_val", 18: "dcomplex_val", 23: "uint64_val"}
+_OWN = {
+    1: "float_val",
+    2: "double_val",
+    8: "scomplex_val",
+    9: "int64_val",
+    10: "bool_val",
+    18: "dcomplex_val",
+    23: "uint64_val",
+}
 
 
 def reading(message: Any) -> tuple[Any, ...]:
@@ -114,7 +59,10 @@ def _values(message: Any) -> list[Any] | None:
 
 
 def _only_variants(message: Any) -> bool:
-    return {field.name for field, _ in message.ListFields() if field.name.endswith("_val")} <= {"variant_val", "binary_val"}
+    return {field.name for field, _ in message.ListFields() if field.name.endswith("_val")} <= {
+        "variant_val",
+        "binary_val",
+    }
 
 
 def _typed(message: Any) -> list[Any] | None:
@@ -122,6 +70,8 @@ def _typed(message: Any) -> list[Any] | None:
     if dtype == 7:
         return list(message.string_val)
     if dtype == 27:
+        if hasattr(message.map_val, "keys"):  # 0.0.5's plain map
+            return [entries(message.map_val)] if message.map_val else []
         return [entries(nested.subtensors) for nested in message.map_val]
     if dtype in (8, 18):
         parts = list(getattr(message, _OWN[dtype]))
@@ -164,7 +114,9 @@ def entries(mapping: Any) -> dict[str, Any]:
 
 def ours(inputs: dict[str, tensors.Tensor]) -> dict[str, Any]:
     """Our tensors in the same words as `entries`."""
-    return {name: (int(t.dtype), None if t.shape is None else list(t.shape), _our_values(t)) for name, t in inputs.items()}
+    return {
+        name: (int(t.dtype), None if t.shape is None else list(t.shape), _our_values(t)) for name, t in inputs.items()
+    }
 
 
 def _our_values(tensor: tensors.Tensor) -> list[Any] | None:
@@ -189,34 +141,43 @@ def _known(read: dict[str, Any]) -> dict[str, Any]:
 
 def request(era: tensors.Era, data: bytes) -> tensors.Request | None:
     """Both readers on the same bytes as a PredictRequest: they must agree. Ours, or None if both refused."""
-    message = messages(era.name)["PredictRequest"]()
-    theirs = _accepts(lambda: message.ParseFromString(data))
-    try:
-        mine = tensors.decode_request(era, data)
-    except wire.WireError as error:
-        assert not theirs, f"we refuse what protobuf accepts: {error}"
+    parsed = message(era, "PredictRequest")()
+    mine = _agreed(tensors.decode_request, era, parsed, data)
+    if mine is None:
         return None
-    assert theirs, f"we accept what protobuf refuses: {mine}"
-    _equal(ours(mine.inputs), _known(entries(message.inputs)))
-    if era.has_model_spec:
-        spec = message.model_spec
-        version = spec.version.value if spec.HasField("version") else None
-        _equal((mine.signature_name, mine.model_name, mine.model_version), (spec.signature_name, spec.name, version))
-    return mine
+    _equal(ours(mine.inputs), _known(entries(parsed.inputs)))
+    if era.model_spec:
+        spec = parsed.model_spec
+        version = spec.version.value if hasattr(spec, "version") and spec.HasField("version") else None
+        theirs = (spec.signature_name, getattr(spec, "name", ""), version)
+        _equal((mine.signature_name, mine.model_name, mine.model_version), theirs)
+    return mine  # type: ignore[no-any-return]
 
 
-def response(era: tensors.Era, data: bytes) -> bool:
+def response(era: tensors.Era, data: bytes) -> dict[str, tensors.Tensor] | None:
     """The same as a PredictResponse."""
-    message = messages(era.name)["PredictResponse"]()
-    theirs = _accepts(lambda: message.ParseFromString(data))
+    parsed = message(era, "PredictResponse")()
+    mine = _agreed(tensors.decode_response, era, parsed, data)
+    if mine is not None:
+        _equal(ours(mine), _known(entries(parsed.outputs)))
+    return mine  # type: ignore[no-any-return]
+
+
+def _agreed(read: Callable[[tensors.Era, bytes], Any], era: tensors.Era, parsed: Any, data: bytes) -> Any:
+    """What we read if both accept, None if both refuse."""
+    theirs, refusal = True, None
+    mine = None
     try:
-        mine = tensors.decode_response(era, data)
+        parsed.ParseFromString(data)
+    except DecodeError:
+        theirs = False
+    try:
+        mine = read(era, data)
     except wire.WireError as error:
-        assert not theirs, f"we refuse what protobuf accepts: {error}"
-        return False
-    assert theirs, f"we accept what protobuf refuses: {mine}"
-    _equal(ours(mine), _known(entries(message.outputs)))
-    return True
+        refusal = error
+    assert theirs or refusal, f"we accept what protobuf refuses: {mine}"
+    assert not (theirs and refusal), f"we refuse what protobuf accepts: {refusal}"
+    return mine
 
 
 def round_trip(era: tensors.Era, mine: tensors.Request) -> None:
@@ -228,25 +189,19 @@ def round_trip(era: tensors.Era, mine: tensors.Request) -> None:
     except tensors.TensorError:
         assert any(map(_unreadable, mine.inputs.values()))
         return
-    message = messages(era.name)["PredictRequest"].FromString(written)
-    _equal(ours(mine.inputs), _known(entries(message.inputs)))
-    assert message.SerializeToString(deterministic=True) == written or len(mine.inputs) > 1 or _has_maps(mine)
+    parsed = message(era, "PredictRequest").FromString(written)
+    _equal(ours(mine.inputs), _known(entries(parsed.inputs)))
+    assert parsed.SerializeToString(deterministic=True) == written or len(mine.inputs) > 1 or _has_maps(mine)
 
 
 def _unreadable(tensor: tensors.Tensor) -> bool:
-    return bool(tensor.problem) or (tensor.dtype == 27 and any(_unreadable(t) for m in tensor.values for t in m.values()))
+    return bool(tensor.problem) or (
+        tensor.dtype == 27 and any(_unreadable(t) for m in tensor.values for t in m.values())
+    )
 
 
 def _has_maps(request: tensors.Request) -> bool:
     return any(tensor.dtype == 27 for tensor in request.inputs.values())
-
-
-def _accepts(parse: Any) -> bool:
-    try:
-        parse()
-    except DecodeError:
-        return False
-    return True
 
 
 def _equal(mine: Any, theirs: Any) -> None:

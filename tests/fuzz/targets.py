@@ -49,6 +49,7 @@ def contract(data: bytes) -> None:
 
 
 TARGETS: dict[str, Target] = {
+    "0.0.5": Target(partial(codec, "0.0.5"), ("0.0.5.request", "v2.request")),
     "v2": Target(partial(codec, "v2"), ("v2.request",)),
     "v3": Target(partial(codec, "v3"), ("v3.request",)),
     "contract": Target(contract, ("contract", "v3.signature")),

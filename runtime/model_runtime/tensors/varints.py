@@ -161,7 +161,7 @@ def _pushed(words: NDArray[Any], word: _Word) -> NDArray[Any]:
 
 
 def _last_bits(tails: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
-    """Bits 56 to 63 from bytes nine and ten, where there are any. What a tenth byte has above them is dropped, as protobuf does."""
+    """Bits 56 to 63, from bytes nine and ten where there are any; what a tenth byte has above them is dropped, as in protobuf."""
     tenth = tails >> _U2.type(8)
     tenth &= tails >> _U2.type(7)
     tenth &= _U2.type(1)
