@@ -46,7 +46,7 @@ walls: env ## The load-bearing walls (import-linter)
 	@$(RUN)lint-imports --no-logo
 
 test: env ## The tests
-	@$(RUN)pytest
+	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)pytest
 
 ## Change
 .PHONY: format lock clean

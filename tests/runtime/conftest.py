@@ -29,7 +29,9 @@ def serve(tmp_path: Path, undo_model_loading: None) -> Iterator[Serve]:
     """Serves a model written in the test in this process, and gives a client of it."""
     with ExitStack() as stack:
 
-        def start(code: str = ECHO, promise: Mapping[str, Any] = ECHO_CONTRACT, *, era: str = "v2", **settings: Any) -> Client:
+        def start(
+            code: str = ECHO, promise: Mapping[str, Any] = ECHO_CONTRACT, *, era: str = "v2", **settings: Any
+        ) -> Client:
             directory = model_directory(tmp_path / "model", code, promise, era=era)
             runtime = stack.enter_context(RuntimeManager(directory, 0, settings=Settings(**settings)))
             runtime.wait_loaded(20)

@@ -27,7 +27,12 @@ ECHO = "def echo(x):\n    return {'y': x}\n"
 
 
 def model_directory(
-    path: Path, code: str = ECHO, promise: Mapping[str, Any] = ECHO_CONTRACT, *, era: str = "v2", files: Mapping[str, str] = {}
+    path: Path,
+    code: str = ECHO,
+    promise: Mapping[str, Any] = ECHO_CONTRACT,
+    *,
+    era: str = "v2",
+    files: Mapping[str, str] = {},
 ) -> Path:
     """A model directory at `path` with that code and contract."""
     for name, text in {"src/func_main.py": code, **files}.items():
@@ -58,7 +63,11 @@ class Program:
             **environment,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "model_runtime"], env=variables, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "model_runtime"],
+            env=variables,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def client(self) -> Client:
@@ -84,7 +93,9 @@ class Program:
         self.process.communicate()
 
 
-def wait_health(target: str, status: int, timeout: float, service: str = "tensorflow.serving.PredictionService") -> None:
+def wait_health(
+    target: str, status: int, timeout: float, service: str = "tensorflow.serving.PredictionService"
+) -> None:
     """Returns when health says so."""
     end = time.monotonic() + timeout
     with grpc.insecure_channel(target) as channel:

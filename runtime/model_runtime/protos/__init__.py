@@ -65,4 +65,7 @@ def _class(descriptor: Any) -> Type[Message]:
 
     if hasattr(message_factory, "GetMessageClass"):  # since 4.22
         return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(descriptor.file.pool).GetPrototype(descriptor)  # type: ignore[no-any-return,attr-defined]
+    made = message_factory.MessageFactory(descriptor.file.pool).GetPrototype(descriptor)  # type: ignore[attr-defined]
+    for nested in descriptor.nested_types:  # old protobuf leaves `TensorShapeProto.Dim` to generated code
+        setattr(made, nested.name, _class(nested))
+    return made  # type: ignore[no-any-return]

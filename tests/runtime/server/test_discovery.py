@@ -65,7 +65,8 @@ def test_a_client_that_knows_nothing_can_build_a_request_from_reflection(serve: 
     pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(serve().channel))
 
     methods = {
-        service: sorted(method.name for method in pool.FindServiceByName(service).methods) for service in sorted(SERVICES)
+        service: sorted(method.name for method in pool.FindServiceByName(service).methods)
+        for service in sorted(SERVICES)
     }
 
     assert methods["tensorflow.serving.PredictionService"] == ["Predict", "Status"]
@@ -99,7 +100,9 @@ class Authority:
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return self._write(f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM)), self._write(f"{name}.key", private)
+        return self._write(f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM)), self._write(
+            f"{name}.key", private
+        )
 
     def _sign(self, subject: x509.Name, key: Any, *, is_authority: bool = False, serial: int = 1) -> x509.Certificate:
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -148,12 +151,13 @@ def test_mutual_tls_lets_in_only_those_whom_the_authority_knows(tmp_path: Path, 
     own_cert, own_key = authority.issue("client")
     with secure(tmp_path, tls_cert_file=cert, tls_key_file=key, tls_client_ca_file=authority.ca) as runtime:
         runtime.wait_loaded(10)
-        known, nobody = (
-            clients.credentials(authority.ca, *pair) for pair in ((own_cert, own_key), (None, None))
-        )
+        known, nobody = (clients.credentials(authority.ca, *pair) for pair in ((own_cert, own_key), (None, None)))
         with Client(f"localhost:{runtime.port}", credentials=known) as client:
             assert client.predict(X)["y"].tolist() == [1.0]
-        with Client(f"localhost:{runtime.port}", credentials=nobody, timeout=2) as stranger, pytest.raises(grpc.RpcError):
+        with (
+            Client(f"localhost:{runtime.port}", credentials=nobody, timeout=2) as stranger,
+            pytest.raises(grpc.RpcError),
+        ):
             stranger.predict(X)
 
 

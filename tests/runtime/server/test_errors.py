@@ -83,7 +83,10 @@ def test_bytes_that_are_no_request_are_the_clients_fault(serve: Any) -> None:
         ("def echo(x):\n    return [1]\n", "the model's function returned list, expected a dict of outputs"),
         ("def echo(x):\n    return {'z': x}\n", "outputs.y: expected double[*], got only z"),
         ("def echo(x):\n    return {'y': 'text'}\n", "outputs.y: expected double, got string"),
-        ("def echo(x):\n    return {'y': [[1.0, 2.0], [3.0, 4.0]]}\n", "outputs.y: expected double[*], got double[2,2]"),
+        (
+            "def echo(x):\n    return {'y': [[1.0, 2.0], [3.0, 4.0]]}\n",
+            "outputs.y: expected double[*], got double[2,2]",
+        ),
         ("def echo(z):\n    return {'y': z}\n", "TypeError: echo() got an unexpected keyword argument 'x'"),
     ],
 )
@@ -103,7 +106,9 @@ def test_the_models_own_words_can_be_kept_from_clients(serve: Any) -> None:
 
 
 def test_a_model_may_refuse_a_request_as_the_clients_fault(serve: Any) -> None:
-    code = "from model_runtime import InvalidRequest\n\ndef echo(x):\n    raise InvalidRequest('x must not be negative')\n"
+    code = (
+        "from model_runtime import InvalidRequest\n\ndef echo(x):\n    raise InvalidRequest('x must not be negative')\n"
+    )
 
     error = failure(serve(code), X)
 
@@ -111,7 +116,9 @@ def test_a_model_may_refuse_a_request_as_the_clients_fault(serve: Any) -> None:
 
 
 def test_a_call_whose_deadline_passed_while_it_waited_never_reaches_the_model(serve: Any) -> None:
-    client = serve("import time\n\nCALLS = []\n\ndef echo(x):\n    CALLS.append(x)\n    time.sleep(0.5)\n    return {'y': [float(len(CALLS))]}\n")
+    client = serve(
+        "import time\n\nCALLS = []\n\ndef echo(x):\n    CALLS.append(x)\n    time.sleep(0.5)\n    return {'y': [float(len(CALLS))]}\n"
+    )
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(client.predict, X)
         time.sleep(0.1)
@@ -124,7 +131,9 @@ def test_a_call_whose_deadline_passed_while_it_waited_never_reaches_the_model(se
 
 
 def test_one_request_too_many_is_refused_before_work_begins(serve: Any) -> None:
-    client = serve("import time\n\ndef echo(x):\n    time.sleep(1)\n    return {'y': x}\n", server_threads=1, max_queue=1)
+    client = serve(
+        "import time\n\ndef echo(x):\n    time.sleep(1)\n    return {'y': x}\n", server_threads=1, max_queue=1
+    )
     answers: list[str] = []
 
     def call() -> None:
@@ -178,7 +187,9 @@ def test_answers_are_converted_to_the_contract_where_nothing_is_lost(serve: Any)
             "d": {"shape": [-1], "type": "int64"},
         },
     }
-    code = "import numpy as np\n\ndef f():\n    return {'a': 7, 'b': [0.5, 0.25], 'c': 'x', 'd': np.int32(3), 'more': 1}\n"
+    code = (
+        "import numpy as np\n\ndef f():\n    return {'a': 7, 'b': [0.5, 0.25], 'c': 'x', 'd': np.int32(3), 'more': 1}\n"
+    )
 
     answer = serve(code, promise).predict({})
 

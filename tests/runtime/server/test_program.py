@@ -31,7 +31,10 @@ def ending(model: Path, **environment: str) -> tuple[int, str]:
 
 def test_health_goes_from_not_serving_to_serving_to_not_serving(tmp_path: Path) -> None:
     model = model_directory(tmp_path, SLOW_LOAD)
-    with Program(model, DRAIN_DELAY_SECONDS="0.5") as program, grpc.insecure_channel(f"localhost:{program.port}") as channel:
+    with (
+        Program(model, DRAIN_DELAY_SECONDS="0.5") as program,
+        grpc.insecure_channel(f"localhost:{program.port}") as channel,
+    ):
         grpc.channel_ready_future(channel).result(20)
         seen = []
         for answer in health_pb2_grpc.HealthStub(channel).Watch(
@@ -135,7 +138,10 @@ def test_a_missing_contract_is_named(tmp_path: Path) -> None:
     status, line = ending(tmp_path)
 
     assert status == 3
-    assert f"{tmp_path / 'contract.protobin'}: expected the model's contract, found none (the directory holds files)" in line
+    assert (
+        f"{tmp_path / 'contract.protobin'}: expected the model's contract, found none (the directory holds files)"
+        in line
+    )
 
 
 def test_a_broken_contract_is_named(tmp_path: Path) -> None:
@@ -151,10 +157,22 @@ def test_a_broken_contract_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "reason", "text"),
     [
-        ("import no_such_library\n", "ModelImportFailed", "No module named 'no_such_library' (files/src/func_main.py, line 1)"),
-        ("def echo(x)\n    return x\n", "ModelImportFailed", "SyntaxError: expected ':' (files/src/func_main.py, line 1)"),
+        (
+            "import no_such_library\n",
+            "ModelImportFailed",
+            "No module named 'no_such_library' (files/src/func_main.py, line 1)",
+        ),
+        (
+            "def echo(x)\n    return x\n",
+            "ModelImportFailed",
+            "SyntaxError: expected ':' (files/src/func_main.py, line 1)",
+        ),
         ("raise SystemExit(7)\n", "ModelImportFailed", "SystemExit: 7 (files/src/func_main.py, line 1)"),
-        ("def other(x):\n    return x\n", "FunctionMissing", "names the function 'echo', expected among the module's functions: other"),
+        (
+            "def other(x):\n    return x\n",
+            "FunctionMissing",
+            "names the function 'echo', expected among the module's functions: other",
+        ),
         ("echo = 3\n", "FunctionMissing", "names the function 'echo', which is int and cannot be called"),
     ],
 )

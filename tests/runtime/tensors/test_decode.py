@@ -181,8 +181,16 @@ def test_a_value_cut_by_the_end_of_its_piece_is_no_message() -> None:
 
 
 def test_a_message_that_comes_in_pieces_is_merged_and_the_last_scalar_wins() -> None:
-    first, second = bytes.fromhex("0801 12030a0102 2a040000803f"), bytes.fromhex("0802 12030a0103 31000000000000f03f 0801 2d00000040")
-    entry = wire.length_field(1, b"a") + wire.length_field(2, first) + wire.length_field(1, b"x") + wire.length_field(2, second)
+    first, second = (
+        bytes.fromhex("0801 12030a0102 2a040000803f"),
+        bytes.fromhex("0802 12030a0103 31000000000000f03f 0801 2d00000040"),
+    )
+    entry = (
+        wire.length_field(1, b"a")
+        + wire.length_field(2, first)
+        + wire.length_field(1, b"x")
+        + wire.length_field(2, second)
+    )
 
     request = oracle.request(V3, wire.length_field(1, entry))
 
@@ -193,7 +201,9 @@ def test_a_message_that_comes_in_pieces_is_merged_and_the_last_scalar_wins() -> 
 
 
 def test_the_last_of_equal_names_wins() -> None:
-    entries = [wire.length_field(1, wire.length_field(1, b"x") + wire.length_field(2, bytes([8, 3, 0x38, n]))) for n in (1, 2)]
+    entries = [
+        wire.length_field(1, wire.length_field(1, b"x") + wire.length_field(2, bytes([8, 3, 0x38, n]))) for n in (1, 2)
+    ]
 
     request = oracle.request(V3, b"".join(entries))
 
@@ -222,7 +232,9 @@ def test_the_last_of_equal_names_wins() -> None:
     ],
 )
 @EVERY_ERA
-def test_numbers_may_come_as_bytes_as_tensorflows_clients_send_them(era: Era, dtype: int, content: str, values: list[Any]) -> None:
+def test_numbers_may_come_as_bytes_as_tensorflows_clients_send_them(
+    era: Era, dtype: int, content: str, values: list[Any]
+) -> None:
     tensor = one(era, wire.varint_field(1, dtype) + wire.length_field(4, bytes.fromhex(content)))
 
     assert tensor.problem == ""
@@ -260,7 +272,11 @@ def test_unsigned_integers_are_read_from_both_fields_that_carried_them(dtype: in
 
 
 def test_fixed_width_values_are_views_on_the_request() -> None:
-    data = bytearray(wire.length_field(1, wire.length_field(1, b"x") + wire.length_field(2, bytes.fromhex("08012a080000803f00000040"))))
+    data = bytearray(
+        wire.length_field(
+            1, wire.length_field(1, b"x") + wire.length_field(2, bytes.fromhex("08012a080000803f00000040"))
+        )
+    )
 
     values = decode_request(V3, data).inputs["x"].values  # type: ignore[arg-type]
     data[-4:] = bytes.fromhex("0000a040")

@@ -70,7 +70,9 @@ def test_each_type_travels_in_the_field_that_the_gateway_reads(
 def test_a_response_always_carries_shapes(era: Era) -> None:
     shapeless = Tensor(DataType.INT64, None, np.array([1, 2], "<i8"))
 
-    outputs = read(era, {"a": shapeless, "b": shapeless._replace(values=np.array([1], "<i8")), "c": tensor(np.zeros((0, 3)))})
+    outputs = read(
+        era, {"a": shapeless, "b": shapeless._replace(values=np.array([1], "<i8")), "c": tensor(np.zeros((0, 3)))}
+    )
 
     assert {name: oracle.reading(outputs[name])[1] for name in outputs} == {"a": [2], "b": [], "c": [0, 3]}
 

@@ -20,7 +20,9 @@ def one_by_one(payload: bytes, dtype: str) -> list[int]:
     while at < len(payload):
         value, at = wire.read_varint(payload, at, len(payload))
         found.append(value)
-    meaning = {"?": bool, "<i4": wire.int32, "<u4": lambda value: value & 0xFFFFFFFF, "<i8": wire.int64, "<u8": int}[dtype]
+    meaning = {"?": bool, "<i4": wire.int32, "<u4": lambda value: value & 0xFFFFFFFF, "<i8": wire.int64, "<u8": int}[
+        dtype
+    ]
     return [meaning(value) for value in found]  # type: ignore[operator]
 
 
@@ -40,7 +42,15 @@ def test_decoding_many_at_once_is_decoding_one_by_one(dtype: str, numbers: list[
 def test_encoding_many_at_once_is_encoding_one_by_one(numbers: list[int]) -> None:
     array = np.array(numbers, "<u8")
 
-    for values in (array, array.view("<i8"), array.astype("<u4"), array.astype("<i4"), array.astype("i1"), array.astype("u1"), array > 9):
+    for values in (
+        array,
+        array.view("<i8"),
+        array.astype("<u4"),
+        array.astype("<i4"),
+        array.astype("i1"),
+        array.astype("u1"),
+        array > 9,
+    ):
         assert varints.encode(values) == b"".join(map(wire.varint, values.tolist()))
 
 
