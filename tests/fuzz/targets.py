@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import oracle
 
 from model_runtime import tensors
-from model_runtime.contract import binary
-from model_runtime.errors import ContractError
+from model_runtime.contract import Contract, Field, Signature, binary
+from model_runtime.errors import ContractError, InvalidRequest, OutputMismatch
+from model_runtime.model.service import Context, Request, RuntimeService
+from model_runtime.prediction import Predictor
+from model_runtime.wire import WireError
 
 
 class Target(NamedTuple):
@@ -48,9 +51,39 @@ def contract(data: bytes) -> None:
             assert binary.read(binary.write(read, era)).signatures == read.signatures
 
 
+class Echo(RuntimeService):
+    """Returns what it was given."""
+
+    def Predict(self, request: Request, context: Context) -> dict[str, Any]:
+        return request.inputs
+
+
+def predict(era: str, data: bytes) -> None:
+    """A request to a model that promises just what the request holds, and echoes it, is answered or is the client's fault."""
+    path = tensors.ERAS[era].predict
+    try:
+        sent = tensors.decode_request(tensors.ERAS[era], data).inputs
+        fields = tuple(Field(name, tensor.dtype) for name, tensor in sent.items())
+        promise = Contract((Signature("echo", fields, fields or ANYTHING.signatures[0].outputs),))
+    except (WireError, ContractError):
+        promise = ANYTHING
+    try:
+        answer = Predictor(Echo("/nowhere", promise)).handle(path, data)
+    except InvalidRequest:
+        return
+    except OutputMismatch as error:
+        assert not sent or all("empty" in violation.message for violation in error.violations), error
+        return
+    assert tensors.decode_response(tensors.ERAS[era], answer).keys() == sent.keys()
+
+
+ANYTHING = Contract((Signature("echo", (Field("x"),), (Field("x"),)),))
+
 TARGETS: dict[str, Target] = {
     "0.0.5": Target(partial(codec, "0.0.5"), ("0.0.5.request", "v2.request")),
     "v2": Target(partial(codec, "v2"), ("v2.request",)),
     "v3": Target(partial(codec, "v3"), ("v3.request",)),
+    "predict-v2": Target(partial(predict, "v2"), ("v2.request",)),
+    "predict-v3": Target(partial(predict, "v3"), ("v3.request",)),
     "contract": Target(contract, ("contract", "v3.signature")),
 }

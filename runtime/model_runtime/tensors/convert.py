@@ -44,17 +44,15 @@ def tensor(value: Any, dtype: DataType = DataType.INVALID) -> Tensor:
     """
     if dtype is DataType.STRING:
         return _strings(_string_array(value))
+    if dtype not in NUMPY and dtype not in _OPEN:
+        raise TensorError(f"expected a type of numbers or strings, got {dtype.label}")
     if type(value) in _SCALARS:
         return _scalar(value, _SCALARS[type(value)] if dtype in _OPEN else dtype)
-    if dtype in NUMPY or dtype in _OPEN:
-        array = _numbers(value, dtype)
-        if array.dtype.kind in "OUS" and dtype in _OPEN:
-            return _strings(_string_array(value))
-        wanted = dtype_of(array) if dtype in _OPEN else dtype
-        return _number_tensor(
-            array, wanted, rounding=isinstance(value, (list, tuple)) or type(value) in (float, complex)
-        )
-    raise TensorError(f"expected a type of numbers or strings, got {dtype.label}")
+    array = _numbers(value, dtype)
+    if array.dtype.kind in "OUS" and dtype in _OPEN:
+        return _strings(_string_array(value))
+    wanted = dtype_of(array) if dtype in _OPEN else dtype
+    return _number_tensor(array, wanted, rounding=isinstance(value, (list, tuple)))
 
 
 def dtype_of(value: Any) -> DataType:
@@ -96,14 +94,13 @@ def map_tensor(shape: Shape, entries: Sequence[Mapping[str, Tensor]]) -> Tensor:
 
 def _scalar(value: Any, dtype: DataType) -> Tensor:
     """Python's own number, without the detour over an array: the most frequent answer of all."""
-    wanted = NUMPY.get(dtype)
-    if wanted is not None and wanted.kind in "iu" and type(value) is int:
+    if type(value) is int and dtype in _LIMITS:
         lowest, highest = _LIMITS[dtype]
         if not lowest <= value <= highest:
             raise TensorError(f"expected {dtype.label}, got {value} which {dtype.label} cannot hold")
-        return Tensor(dtype, (), np.array([value], wanted))
+        return Tensor(dtype, (), np.array([value], NUMPY[dtype]))
     if dtype is DataType.DOUBLE and type(value) is float:
-        return Tensor(dtype, (), np.array([value], wanted))
+        return Tensor(dtype, (), np.array([value], NUMPY[dtype]))
     return _number_tensor(_numbers(value, dtype), dtype, rounding=type(value) is not int)
 
 
@@ -181,10 +178,9 @@ def _bfloat16(values: NDArray[Any], rounding: bool, shape: Shape) -> NDArray[Any
 
 def _refuse(dtype: DataType, flat: NDArray[Any], at: int, shape: Shape) -> None:
     own = _INFERRED.get((flat.dtype.kind, flat.dtype.itemsize))
-    label = own.label if own else str(flat.dtype)
-    raise TensorError(
-        f"expected {dtype.label}, got {label} {flat[at]} at [{_index(at, shape)}] which {dtype.label} cannot hold"
-    )
+    place = f" at [{_index(at, shape)}]" if shape else ""
+    came = f"{own.label if own else flat.dtype} {flat[at]!s}{place}"
+    raise TensorError(f"expected {dtype.label}, got {came} which {dtype.label} cannot hold")
 
 
 # Strings ------------------------------------------------------------------------------------------------------------

@@ -3,4 +3,4 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2] / "fuzz"))
+sys.path += [str(Path(__file__).parents[2] / "fuzz"), str(Path(__file__).parent)]
