@@ -32,7 +32,7 @@ env: .venv/.synced ## Build the environment (.venv) from uv.lock
 	@touch $@
 
 ## Check
-.PHONY: check lint types walls test floors
+.PHONY: check lint types walls generated test floors
 check: lint types walls generated test ## The gate: everything below except the slow ones
 
 lint: env ## Format and style (ruff)
@@ -45,14 +45,24 @@ types: env ## Types (mypy, strict)
 walls: env ## The load-bearing walls (import-linter)
 	@$(RUN)lint-imports --no-logo
 
+generated: env ## Check that what is generated is up to date (make gen, make docs)
+	@$(RUN)python runtime/proto/generate.py --check
+	@$(RUN)python tools/docs.py --check
+
 test: env ## The tests
 	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)pytest
 
+floors: env ## The runtime's tests with the lowest and highest dependencies, on Python 3.10 to 3.13
+	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)python tools/floors.py
+
 ## Change
-.PHONY: format lock clean
+.PHONY: format docs lock clean
 format: env ## Format the code and mend what ruff can mend
 	@$(RUN)ruff format .
 	@$(RUN)ruff check --fix .
+
+docs: env ## Write into docs/ what the code knows
+	@$(RUN)python tools/docs.py
 
 lock: | $(filter .tools/%,$(UV)) ## Renew uv.lock
 	@$(UV) lock

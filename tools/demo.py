@@ -18,6 +18,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from model_runtime import tensors
 from model_runtime.client import Client
 from model_runtime.contract import DEFAULT_PORT, DataType
@@ -31,7 +32,15 @@ PER_ROW = 5
 
 def main() -> int:
     arguments = _arguments()
-    command = [sys.executable, "-m", "model_runtime", "run", str(SAMPLES / "digits.yaml"), "--port", str(arguments.port)]
+    command = [
+        sys.executable,
+        "-m",
+        "model_runtime",
+        "run",
+        str(SAMPLES / "digits.yaml"),
+        "--port",
+        str(arguments.port),
+    ]
     runtime = subprocess.Popen(command, start_new_session=True)  # Ctrl-C is ours to pass on
     try:
         return _demonstrate(runtime, arguments)

@@ -12,7 +12,15 @@ from typing import Any, Dict, List, Optional
 
 from . import tensors
 from .contract import Signature
-from .errors import DeadlineExceeded, InvalidRequest, ModelFailure, OutputMismatch, PredictionError, UnknownMethod, Violation
+from .errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelFailure,
+    OutputMismatch,
+    PredictionError,
+    UnknownMethod,
+    Violation,
+)
 from .model import messages, values
 from .model.code import describe
 from .model.service import Context, Request, RuntimeService
@@ -59,7 +67,10 @@ class Predictor:
             return self._service.Predict(request, Context(left))
         except PredictionError:
             raise
-        except (Exception, SystemExit) as error:  # a model must not end the runtime: this call fails, the next is answered
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a model must not end the runtime: this call fails, the next is answered
             raise self._failure(request, error) from error
         finally:
             self._slots.release()

@@ -59,6 +59,18 @@ def install(
     return installed
 
 
+def read(file: Path) -> list[str]:
+    """The lines of a requirements.txt that say something. Raises RequirementsFailed where it cannot be read."""
+    try:
+        return lines(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequirementsFailed(f"{file}: expected a file of requirements: {error}") from None
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
 def _fingerprint(requirements: Sequence[str], python: str) -> str:
     return hashlib.sha256("\n".join([python, *requirements]).encode()).hexdigest()
 

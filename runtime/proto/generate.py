@@ -31,7 +31,10 @@ def main() -> int:
     stale = [path for path, content in _outputs() if not _is_current(path, content, write=not check)]
     if check and stale:
         names = ", ".join(path.name for path in stale)
-        print(f"generated from runtime/proto and not up to date: {names}\nrun `make gen` and commit the result", file=sys.stderr)
+        print(
+            f"generated from runtime/proto and not up to date: {names}\nrun `make gen` and commit the result",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 ## Protos
-.PHONY: gen generated stubs
+.PHONY: gen stubs
 gen: env ## Compile runtime/proto into the descriptor sets the runtime loads
 	@$(RUN)python runtime/proto/generate.py
 
-generated: env ## Check that what is generated is up to date
-	@$(RUN)python runtime/proto/generate.py --check
+stubs: env ## Client and server stubs for other languages in stubs/ (LANG=python|go|java|…, ERA=v0.0.5|v0|v2|v3)
+	@$(RUN)python runtime/proto/stubs.py $(if $(filter command line,$(origin LANG)),$(LANG),--list) $(if $(ERA),--era $(ERA))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import ECHO, ECHO_CONTRACT, model_directory
+
 from model_runtime import RuntimeManager
 from model_runtime.client import Client
 from model_runtime.settings import Settings
-from serving import ECHO, ECHO_CONTRACT, model_directory
 
 Serve = Callable[..., Client]
 

@@ -1,7 +1,7 @@
 """Python environments that tests need beside the project's own: made once by uv, kept outside the tree, found again by content.
 
-Other Pythons are those that are on the machine, by uv's rules or from pyenv. CI must have them all; elsewhere a test that needs one
-that is absent is skipped, and says so.
+Other Pythons are those that are on the machine, by uv's rules or from pyenv. CI must have them all; elsewhere a test that
+needs one that is absent is skipped, and says so.
 """
 
 from __future__ import annotations

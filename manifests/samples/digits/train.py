@@ -37,7 +37,9 @@ def main() -> None:
         .replace("@FUNC_MAIN@", textwrap.indent((HERE / "func_main.py").read_text(), "    ").strip())
         .replace("@MODEL@", base64.b64encode(stored.getvalue()).decode())
     )
-    examples = [{"digit": int(y), "pixels": x.astype(int).tolist()} for x, y in zip(test_x[:EXAMPLES], test_y[:EXAMPLES])]
+    examples = [
+        {"digit": int(y), "pixels": x.astype(int).tolist()} for x, y in zip(test_x[:EXAMPLES], test_y[:EXAMPLES])
+    ]
     (HERE / "examples.json").write_text("[\n" + ",\n".join(map(json.dumps, examples)) + "\n]\n")
 
 

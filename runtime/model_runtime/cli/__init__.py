@@ -10,6 +10,7 @@ from ..errors import ModelRuntimeError
 from ..server.program import EXIT_MEANINGS, EXIT_STATUS
 from .check import check
 from .inspect import inspect
+from .install import install
 from .predict import predict
 from .serve import build, run, serve
 
@@ -28,7 +29,7 @@ def command() -> None:
     """
 
 
-for _each in (serve, run, build, inspect, predict, check):
+for _each in (serve, run, build, install, inspect, predict, check):
     command.add_command(_each)
 
 

@@ -112,7 +112,7 @@ def _predictions(runtime: Client, known: Contract) -> Iterator[Finding]:
         inputs = synthesis.inputs(signature.inputs)
         names = {field.name for field in signature.outputs}
         for era in ERAS.values():
-            if era.has_model_spec or len(known.signatures) == 1:
+            if era.model_spec or len(known.signatures) == 1:
                 yield _expect(
                     f"{signature.name} answers over {era.predict}", names, _names, runtime, inputs, era, signature.name
                 )

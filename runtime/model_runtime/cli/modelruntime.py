@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .. import contract
+from .. import contract, requirements
 from ..contract import CONTRACT_FILE, FILES_DIR, Contract
 from ..errors import ContractError, SourceError
 
@@ -75,7 +75,9 @@ def _parse(
     spec = _mapping(file, "spec", document.get("spec"))
     parsed, era = _contract(file, spec)
     files = _folder(files_from) if files_from else _files(file, spec, documents)
-    if f"src/{contract.ENTRY_MODULE}.py" not in files:
+    if (
+        "image" not in spec and f"src/{contract.ENTRY_MODULE}.py" not in files
+    ):  # an image of one's own serves what it likes
         found = ", ".join(sorted(files)) or "nothing"
         raise SourceError(f"{file}: the model has no src/{contract.ENTRY_MODULE}.py, got {found}")
     return ModelRuntimeFile(
@@ -179,7 +181,7 @@ def _requirements(file: Path, spec: Mapping[str, Any], files: Mapping[str, bytes
             raise SourceError(
                 f"{file}: spec.requirements.file: the model has no {name}, only {', '.join(sorted(files))}"
             )
-        wanted = files[name].decode().splitlines()
+        wanted = requirements.lines(files[name].decode())
     if not isinstance(wanted, list) or not all(isinstance(line, str) for line in wanted):
         raise SourceError(f"{file}: spec.requirements: expected a list of requirements or {{file: …}}, got {wanted!r}")
-    return tuple(line.strip() for line in wanted if line.strip() and not line.strip().startswith("#"))
+    return tuple(wanted)

@@ -24,7 +24,9 @@ def write(contract: Contract) -> bytes:
 def read(data: bytes) -> Contract:
     """The contract in an answer. Raises ContractError."""
     try:
-        items = [data[start:end] for number, kind, start, end in wire.fields(data) if (number, kind) == (1, wire.LENGTH)]
+        items = [
+            data[start:end] for number, kind, start, end in wire.fields(data) if (number, kind) == (1, wire.LENGTH)
+        ]
     except wire.WireError as error:
         raise ContractError(f"the answer holds no contract: {error}") from None
     return Contract(tuple(binary.read(item).signatures[0] for item in items))

@@ -58,14 +58,14 @@ REASONS: dict[type[errors.ModelRuntimeError], str] = {
 }
 
 
-def main() -> int:
-    """`python -m model_runtime`: settings from the environment, the default service."""
+def main(service: type[RuntimeService] = RuntimeService) -> int:
+    """`python -m model_runtime`, and a custom runtime's `serve(MyRuntime)`: settings from the environment. Gives the exit status."""
     try:
         wanted = settings.from_environment()
     except errors.InvalidSetting as error:
         logs.configure("info", "text")
         return report(error, Settings().termination_log)
-    return serve(wanted)
+    return serve(wanted, service=service)
 
 
 def serve(

@@ -150,15 +150,16 @@ def _converted(flat: NDArray[Any], dtype: DataType, rounding: bool, shape: Shape
 def _survives(flat: NDArray[Any], values: NDArray[Any], rounding: bool) -> NDArray[Any]:
     """Which numbers are the same as floats; with `rounding`, which floats are still finite."""
     survives: NDArray[Any]
-    if flat.dtype.kind in "iu":
-        real = values.real
+    if values.dtype.kind == "c":
+        survives = _survives(flat.real, values.real, rounding) & _survives(flat.imag, values.imag, rounding)
+    elif flat.dtype.kind in "iu":
         top = float(2 ** (8 * flat.dtype.itemsize - (flat.dtype.kind == "i")))
-        inside = np.isfinite(real) & (real < top)  # only then can it be cast back
-        survives = inside & (np.where(inside, real, 0).astype(flat.dtype) == flat)
+        inside = np.isfinite(values) & (values < top)  # only then can it be cast back
+        survives = inside & (np.where(inside, values, 0).astype(flat.dtype) == flat)
     elif rounding:
         survives = np.isfinite(values) | ~np.isfinite(flat)
     else:
-        survives = (values.astype(flat.dtype) == flat) | np.isnan(flat)
+        survives = (values == flat) | np.isnan(flat)
     return survives
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from model_runtime import contract, protos
 from model_runtime.contract import Contract, DataType, Field, Profile, Signature, binary, discovery
 from model_runtime.contract.types import PROFILES_BY_NAME, TYPES_BY_NAME

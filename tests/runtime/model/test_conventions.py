@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+
 from model_runtime import tensors
 from model_runtime.contract import DataType
 
@@ -69,7 +70,13 @@ def test_a_response_made_in_a_module_of_the_models_own_is_noticed(serve: Any, tm
     (source / "old_answers.py").write_text(
         "import hydro_serving_grpc as hs\n\ndef answer(y):\n    return hs.PredictResponse(outputs={'y': y})\n"
     )
-    code = "from old_answers import answer\n\ndef twice(x):\n    x.int64_val[:] = [2 * v for v in x.int64_val]\n    return answer(x)\n"
+    code = """
+    from old_answers import answer
+
+    def twice(x):
+        x.int64_val[:] = [2 * value for value in x.int64_val]
+        return answer(x)
+    """
 
     assert serve(code, PROMISE).predict(X)["y"].tolist() == [2, 4]
 

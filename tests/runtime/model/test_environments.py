@@ -26,8 +26,8 @@ for era in tensors.ERAS.values():
     answer = predictor.handle(era.predict, tensors.encode_request(era, tensors.Request(inputs)))
     values = tensors.array(tensors.decode_response(era, answer)["y"])
     assert values.tolist() == [2.0, 2.0, 2.0], values
-third = {{name.partition(".")[0] for name in sys.modules}} - set(getattr(sys, "stdlib_module_names", ())) - {{"numpy", "model_runtime", "func_main"}}
-print(sys.version_info[:2], sorted(third & {{"grpc", "google", "yaml", "click"}}))
+imported = {{name.partition(".")[0] for name in sys.modules}}
+print(sys.version_info[:2], sorted(imported & {{"grpc", "google", "yaml", "click"}}))
 """
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from environments import ROOT, environment
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from model_runtime import protos
 
+from model_runtime import protos
 
 STUBS = ("protobuf==3.20.3", "grpcio", "requests")  # what 2.4.0 and 3.0.3 need to be imported at all
 PROMISE = {
@@ -40,7 +40,8 @@ from google.protobuf.empty_pb2 import Empty
 with grpc.insecure_channel(sys.argv[1]) as channel:
     stub = hs.PredictionServiceStub(channel)
     a = hs.TensorProto(dtype=hs.DT_INT64, int64_val=[3], tensor_shape=hs.TensorShapeProto())
-    b = hs.TensorProto(dtype=hs.DT_DOUBLE, double_val=[0.5, 1.5], tensor_shape=hs.TensorShapeProto(dim=[hs.TensorShapeProto.Dim(size=-1)]))
+    column = hs.TensorShapeProto(dim=[hs.TensorShapeProto.Dim(size=-1)])
+    b = hs.TensorProto(dtype=hs.DT_DOUBLE, double_val=[0.5, 1.5], tensor_shape=column)
     request = hs.PredictRequest(model_spec=hs.ModelSpec(signature_name="add"), inputs={"a": a, "b": b})
     answer = stub.Predict(request, timeout=10).outputs["sum"]
     status = stub.Status(Empty(), timeout=10)
@@ -79,7 +80,7 @@ import importlib, json, pkgutil, sys
 import hydro_serving_grpc
 found = {}
 for module in pkgutil.walk_packages(hydro_serving_grpc.__path__, "hydro_serving_grpc."):
-    if module.name.endswith("_pb2") and any(part in module.name for part in (".contract", ".tf.", ".serving.contract", ".serving.runtime")):
+    if module.name.endswith("_pb2") and any(part in module.name for part in (".contract.", ".tf.", ".serving.runtime.")):
         file = importlib.import_module(module.name).DESCRIPTOR
         found[file.name] = file.serialized_pb.hex()
 print(json.dumps(found))

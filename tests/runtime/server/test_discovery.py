@@ -17,12 +17,13 @@ from cryptography.x509.oid import NameOID
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from serving import ECHO_CONTRACT, model_directory
+
 from model_runtime import RuntimeManager, contract, tensors
 from model_runtime import client as clients
 from model_runtime.client import Client
 from model_runtime.server.health import MODEL_NAMES, PROCESS_NAMES
 from model_runtime.settings import Settings
-from serving import ECHO_CONTRACT, model_directory
 
 X = {"x": tensors.tensor(np.array([1.0]))}
 SERVICES = {

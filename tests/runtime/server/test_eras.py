@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import empty_pb2
+
 from model_runtime import protos
 
 ADD = {

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
 from model_runtime import client as clients
 from model_runtime import errors, tensors
 from model_runtime.contract import DataType
@@ -116,9 +117,17 @@ def test_a_model_may_refuse_a_request_as_the_clients_fault(serve: Any) -> None:
 
 
 def test_a_call_whose_deadline_passed_while_it_waited_never_reaches_the_model(serve: Any) -> None:
-    client = serve(
-        "import time\n\nCALLS = []\n\ndef echo(x):\n    CALLS.append(x)\n    time.sleep(0.5)\n    return {'y': [float(len(CALLS))]}\n"
-    )
+    code = """
+    import time
+
+    CALLS = []
+
+    def echo(x):
+        CALLS.append(x)
+        time.sleep(0.5)
+        return {"y": [float(len(CALLS))]}
+    """
+    client = serve(code)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(client.predict, X)
         time.sleep(0.1)

@@ -12,8 +12,9 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from model_runtime import contract, tensors
 from serving import ECHO_CONTRACT, Program, free_port, model_directory
+
+from model_runtime import contract, tensors
 
 X = {"x": tensors.tensor(np.array([1.0]))}
 SLOW_LOAD = "import time\n\ntime.sleep(0.7)\n\ndef echo(x):\n    return {'y': x}\n"
