@@ -76,7 +76,7 @@ def decode(payload: wire.Buffer, start: int, end: int, dtype: np.dtype[Any]) -> 
     while at < len(source):
         block = _whole_varints(source[at : at + _BLOCK_BYTES], start + at)
         values = _decoded_block(block, start + at)
-        out[filled : filled + len(values)] = values if dtype.kind != "b" else values != 0
+        out[filled : filled + len(values)] = values  # numpy cuts to the low bits, and to a bool whether any is set
         at += len(block)
         filled += len(values)
     return out

@@ -56,6 +56,27 @@ def test_an_unknown_rank_is_no_shape() -> None:
     assert one(V2, bytes.fromhex("0803" + "12021801" + "3a0103")).shape is None
 
 
+def test_the_last_word_on_the_rank_counts() -> None:
+    known, unknown = "12041202 0802", "1202 1801"
+    assert one(V2, bytes.fromhex("0803 3a020102" + unknown + "1202 1800" + known)).shape == (2,)
+    assert one(V2, bytes.fromhex("0803 3a020102" + known + unknown + "1200")).shape is None
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        pytest.param("1205 1203 1201 ff", id="a dim's name that is not UTF-8"),
+        pytest.param("7a03 0a01 ff", id="a variant's name that is not UTF-8"),
+        pytest.param("7a05 1a03 3a01 80", id="a cut integer in a variant's tensor"),
+        pytest.param("7a0f 1a0d 3a0b 8080808080808080808001", id="a long integer in a variant's tensor"),
+        pytest.param("0801 3a0b 8080808080808080808001", id="a long integer in a field that is not read"),
+    ],
+)
+def test_what_nobody_reads_must_still_be_well_formed(tensor: str) -> None:
+    entry = wire.length_field(1, b"x") + wire.length_field(2, bytes.fromhex(tensor))
+    assert oracle.request(V2, wire.length_field(2, entry)) is None
+
+
 # Against protobuf ---------------------------------------------------------------------------------------------------
 
 VALUES: dict[str, tuple[int, Any]] = {
