@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -27,26 +29,34 @@ _ADDRESS_SPACE = 4 << 30  # a hostile length that is allocated ends in a MemoryE
 
 
 class Failure(Exception):
-    """An input that broke a target."""
+    """An input that broke a target: how, and how to run it again."""
 
 
 def main() -> int:
     options = _options()
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     names = [options.target] if options.target else list(TARGETS)
     if options.replay:
         TARGETS[names[0]].run(options.replay.read_bytes())
         print(f"{names[0]}: {options.replay} passes")
         return 0
     seed = options.seed if options.seed is not None else int(time.time())
-    print(f"seed {seed}", flush=True)
+    jobs = min(options.jobs, len(names))
+    print(f"seed {seed}, {jobs} at a time: {', '.join(names)}", flush=True)
+    work = [(name, seed, options.time * jobs / len(names), options.runs) for name in names]
     try:
-        for name in names:
-            fuzz(name, TARGETS[name], Random(f"{seed} {name}"), options.time / len(names), options.runs)
+        with multiprocessing.Pool(jobs, maxtasksperchild=1) as pool:
+            for _ in pool.imap_unordered(_fuzz_alone, work, chunksize=1):
+                pass
     except Failure as failure:
         print(failure, file=sys.stderr)
         return 1
     return 0
+
+
+def _fuzz_alone(work: tuple[str, int, float, int]) -> None:
+    name, seed, seconds, runs = work
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    fuzz(name, TARGETS[name], Random(f"{seed} {name}"), seconds, runs)
 
 
 def fuzz(name: str, target: Target, rng: Random, seconds: float, runs: int) -> None:
@@ -112,6 +122,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=TARGETS, help="one target (default: all, the time shared)")
     parser.add_argument("--time", type=float, default=300.0, help="seconds in all (default 300)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time (default: the cores)")
     parser.add_argument("--runs", type=int, default=1 << 62, help="at most so many inputs for each target")
     parser.add_argument("--seed", type=int, help="default: the clock")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run the target on one saved input")
