@@ -59,7 +59,7 @@ REASONS: dict[type[errors.ModelRuntimeError], str] = {
 
 
 def main(service: type[RuntimeService] = RuntimeService) -> int:
-    """`python -m model_runtime`, and a custom runtime's `serve(MyRuntime)`: settings from the environment. Gives the exit status."""
+    """`python -m model_runtime`, and `serve(MyRuntime)` of a custom runtime: settings from the environment, exit status back."""
     try:
         wanted = settings.from_environment()
     except errors.InvalidSetting as error:
