@@ -7,7 +7,7 @@ make an array is not judged here (`Tensor.problem` notes what stands against it)
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def decode_request(era: Era, data: bytes) -> Request:
     for number, kind, value, end in wire.fields(data):
         if kind == wire.LENGTH:
             if number == era.inputs:
-                inputs.update(_read_entry(era, data, value, end, 1))
+                _read_entry(inputs, era, data, value, end, 1)
             elif number == 1 and era.model_spec:
                 _read_spec(era, spec, data, value, end)
             elif number == 3 and era.has_output_filter:
@@ -95,12 +95,12 @@ def _read_map(era: Era, data: wire.Buffer, start: int, end: int, depth: int) -> 
     tensors: Dict[str, Tensor] = {}
     for number, kind, value, stop in wire.fields(data, start, end, depth):
         if number == 1 and kind == wire.LENGTH:
-            tensors.update(_read_entry(era, data, value, stop, depth + 1))
+            _read_entry(tensors, era, data, value, stop, depth + 1)
     return tensors
 
 
-def _read_entry(era: Era, data: wire.Buffer, start: int, end: int, depth: int) -> Iterable[Tuple[str, Tensor]]:
-    """The entry {1: name, 2: tensor} of a map; none if it holds anything else, for so does protobuf's parser."""
+def _read_entry(tensors: Dict[str, Tensor], era: Era, data: wire.Buffer, start: int, end: int, depth: int) -> None:
+    """Add the entry {1: name, 2: tensor} of a map; not if it holds anything else, for so does protobuf's parser."""
     name, draft, known = "", _Draft(), True
     for number, kind, value, stop in wire.fields(data, start, end, depth):
         if kind == wire.LENGTH and number == 2:
@@ -110,7 +110,8 @@ def _read_entry(era: Era, data: wire.Buffer, start: int, end: int, depth: int) -
         else:
             known = False
     tensor = draft.tensor(data)
-    return ((name, tensor),) if known else ()
+    if known:
+        tensors[name] = tensor
 
 
 class _Draft:
@@ -120,7 +121,7 @@ class _Draft:
 
     def __init__(self) -> None:
         self.dtype = 0
-        self.dims: Optional[List[int]] = None
+        self.dims: Optional[Shape] = None
         self.unknown_rank = False
         self.content: Tuple[int, int] = (0, 0)
         self.numbers: Dict[int, _Payload] = {}
@@ -148,17 +149,17 @@ class _Draft:
                 self._add(number, data, wire.varint(value) if kind == wire.VARINT else data[value:stop])
 
     def _merge_shape(self, dims: Shape, unknown_rank: Optional[bool]) -> None:
-        self.dims = self.dims or []
-        self.dims.extend(dims[: MAX_RANK + 1 - len(self.dims)])
-        self.unknown_rank = self.unknown_rank if unknown_rank is None else unknown_rank
+        self.dims = dims if self.dims is None else (self.dims + dims)[: MAX_RANK + 1]
+        if unknown_rank is not None:
+            self.unknown_rank = unknown_rank
 
     def _add_map(self, era: Era, data: wire.Buffer, start: int, end: int, depth: int) -> None:
         if not era.plain_maps:
             self.maps.append(_read_map(era, data, start, end, depth))
             return
-        for name, tensor in _read_entry(era, data, start, end, depth):
-            self.maps = self.maps or [{}]
-            self.maps[0][name] = tensor
+        entries = self.maps[0] if self.maps else {}
+        _read_entry(entries, era, data, start, end, depth)
+        self.maps = [entries] if entries else []
 
     def _add_packed(self, number: int, data: wire.Buffer, start: int, end: int) -> None:
         if start == end:
@@ -179,9 +180,11 @@ class _Draft:
 
     def tensor(self, data: wire.Buffer) -> Tensor:
         dtype = _TYPES.get(self.dtype, _INVALID)
-        shape = None if self.dims is None or self.unknown_rank else tuple(self.dims)
+        shape = None if self.unknown_rank else self.dims
         # All of them, whatever the type wants: protobuf refuses a message for any broken varint in it.
-        numbers = {number: _numbers(VALUE_FIELDS[number], data, payload) for number, payload in self.numbers.items()}
+        numbers = {}
+        for number, payload in self.numbers.items():
+            numbers[number] = _numbers(VALUE_FIELDS[number], data, payload)
         try:
             return Tensor(dtype, shape, self._values(dtype, data, numbers))
         except _Unreadable as error:
