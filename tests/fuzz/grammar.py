@@ -164,7 +164,8 @@ def _leaf(rng: Random, number: int, what: str) -> bytes:
         return wire.varint_field(
             number, rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 17, 18, 19, 22, 23, 27, rng.randrange(30)))
         )
-    kind, values = _values(rng, what.rstrip("*"), rng.choice((0, 1, 1, 2, 3, 4, 6, 60)) if what.endswith("*") else 1)
+    counts = (0, 1, 1, 2, 2, 2, 3, rng.randrange(40)) if what == "size*" else (0, 1, 1, 2, 3, 4, 6, 60)
+    kind, values = _values(rng, what.rstrip("*"), rng.choice(counts) if what.endswith("*") else 1)
     if what.endswith("*") and rng.random() < 0.8:
         return wire.length_field(number, b"".join(values))
     return b"".join(wire.varint(number << 3 | kind) + value for value in values)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, List, NamedTuple, Tuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from .. import wire
 
@@ -133,14 +132,13 @@ def _decoded_block(block: NDArray[Any], offset: int) -> NDArray[Any]:
     word = _WORDS[longest]
     padded = np.zeros(len(block) + _LONGEST, _U1)
     padded[: len(block)] = block
-    first = padded[: word.size].view(word.dtype)
     if longest * len(starts) == len(block):  # all of one length
-        words = as_strided(first, (len(starts),), (longest,)).copy()
+        words = np.ndarray(len(starts), word.dtype, padded, 0, longest).copy()
     else:
-        words = as_strided(first, (len(block),), (1,))[starts]
+        words = np.ndarray(len(block), word.dtype, padded, 0, 1)[starts]  # a word at every byte
     values = _pushed(words, word)
     if longest > 8:
-        tails = as_strided(padded[8:10].view(_U2), (len(block),), (1,))[starts]
+        tails = np.ndarray(len(block), _U2, padded, 8, 1)[starts]
         values |= _last_bits(tails, lengths).astype(_U8) << _SHIFT_8TH
     return values
 
