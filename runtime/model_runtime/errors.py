@@ -27,6 +27,7 @@ class WithViolations(ModelRuntimeError):
     """An error that may carry several violations; its text is the summary followed by each of them."""
 
     def __init__(self, summary: str, violations: Sequence[Violation] = ()) -> None:
+        self.summary = summary
         self.violations: Tuple[Violation, ...] = tuple(violations)
         super().__init__(
             "; ".join([summary, *map(str, self.violations)]) if summary else "; ".join(map(str, self.violations))
@@ -58,6 +59,10 @@ class FunctionMissing(ModelError):
 
 class WarmupFailed(ModelError):
     """The model loaded and could not answer the prediction made for it at start."""
+
+
+class CrashLoop(ModelError):
+    """The model's process ends before it serves, again and again."""
 
 
 # A prediction that cannot be answered -------------------------------------------------------------------------------
@@ -93,6 +98,18 @@ class ModelFailure(PredictionError):
 
 class OutputMismatch(PredictionError):
     """The model's fault: what it returned breaks its own contract and cannot be converted without loss."""
+
+
+class ModelCrashed(PredictionError):
+    """The model's fault: its process ended while it was answering."""
+
+
+class ModelTimeout(PredictionError):
+    """The model's fault: it took longer than it may, and its process was ended."""
+
+
+class Cancelled(PredictionError):
+    """The caller has given up; nobody will hear of this."""
 
 
 # A process that cannot start ----------------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
-"""A prediction, from a request's bytes to an answer's: decode, validate, call, encode. Knows no gRPC, no socket, no process.
+"""Predictions, from requests' bytes to answers' bytes: decode, validate, call, encode. Knows no gRPC, no socket, no process.
 
 This is the boundary `handle(method, bytes)`: whatever carries the bytes, a request gets the same answer or PredictionError.
+`handle_all` answers what is waiting, in as few calls of the model as contract and model allow.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Hashable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from . import tensors
 from .contract import Signature
@@ -21,33 +21,103 @@ from .errors import (
     UnknownMethod,
     Violation,
 )
-from .model import messages, values
+from .model import batching, messages, values
 from .model.code import describe
-from .model.service import Context, Request, RuntimeService
+from .model.service import Context, ModelOptions, Request, RuntimeService
 from .tensors import ERA_BY_PATH, Era, Tensor
 from .wire import WireError
 
 log = logging.getLogger(__name__)
 
+Outputs = Dict[str, Tensor]
+
+
+class Call(NamedTuple):
+    """A prediction that is asked for: the gRPC path, the request's bytes, and its deadline on the monotonic clock (0: none)."""
+
+    method: str
+    data: Any  # bytes, or any other buffer
+    deadline: float = 0.0
+
+
+class Outcome(NamedTuple):
+    """How a call ended: the answer's bytes or the error; how many calls the model answered at once, and in what time."""
+
+    result: Union[bytes, PredictionError]
+    batch: int = 1
+    model_seconds: float = 0.0
+    codec_seconds: float = 0.0
+
+
+class _Ready(NamedTuple):
+    """A decoded and validated call."""
+
+    call: Call
+    era: Era
+    request: Request
+    codec_seconds: float
+
 
 class Predictor:
-    """Answers the predictions of one loaded service, at most `options.threads` at a time."""
+    """Answers the predictions of one loaded service."""
 
     def __init__(self, service: RuntimeService) -> None:
         self._service = service
-        self._slots = threading.BoundedSemaphore(service.options.threads)
-        self._undeclared: set[str] = set()
+        self._undeclared: Set[str] = set()
+        self._batched: Set[str] = set()  # the signatures whose rows may stand in one call
 
-    def handle(self, method: str, data: bytes, timeout: Optional[float] = None) -> bytes:
+    def handle(self, method: str, data: Any, timeout: Optional[float] = None) -> bytes:
         """The bytes of the answer to the request `data` of the gRPC path `method`. Raises a PredictionError."""
-        era = ERA_BY_PATH.get(method)
-        if era is None:
-            raise UnknownMethod(f"no method {method}")
-        request = decode(era, data)
-        signature = self._signature(request.signature_name)
-        inputs = validate(signature, request.inputs)
-        result = self._call(Request(signature, inputs, era.name), timeout)
-        return tensors.encode_response(era, self._promised(signature, result))
+        deadline = 0.0 if timeout is None else time.monotonic() + timeout
+        [outcome] = self.handle_all([Call(method, data, deadline)])
+        if isinstance(outcome.result, PredictionError):
+            raise outcome.result
+        return outcome.result
+
+    def handle_all(self, calls: Sequence[Call]) -> List[Outcome]:
+        """The outcomes of the calls, in their order. Calls that fit together reach the model as one."""
+        outcomes: List[Optional[Outcome]] = [None] * len(calls)
+        groups: Dict[Hashable, List[Tuple[int, _Ready]]] = {}
+        for index, call in enumerate(calls):
+            ready = self._ready(call)
+            if isinstance(ready, Outcome):
+                outcomes[index] = ready
+            else:
+                groups.setdefault(self._group(index, ready), []).append((index, ready))
+        for group in groups.values():
+            for (index, _), outcome in zip(group, self._answered([ready for _, ready in group])):
+                outcomes[index] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    @property
+    def options(self) -> ModelOptions:
+        return self._service.options
+
+    @property
+    def batches(self) -> bool:
+        """Whether there is a signature whose requests may share calls."""
+        return bool(self._batched)
+
+    @property
+    def is_async(self) -> bool:
+        return self._service.is_async
+
+    # Decode and validate ------------------------------------------------------------------------------------------
+
+    def _ready(self, call: Call) -> Union[_Ready, Outcome]:
+        started = time.perf_counter()
+        try:
+            if call.deadline and call.deadline <= time.monotonic():
+                raise DeadlineExceeded("the deadline passed while the call was waiting for the model")
+            era = ERA_BY_PATH.get(call.method)
+            if era is None:
+                raise UnknownMethod(f"no method {call.method}")
+            decoded = decode(era, call.data)
+            signature = self._signature(decoded.signature_name)
+            request = Request(signature, validate(signature, decoded.inputs), era.name)
+            return _Ready(call, era, request, time.perf_counter() - started)
+        except PredictionError as error:
+            return Outcome(error, codec_seconds=time.perf_counter() - started)
 
     def _signature(self, name: str) -> Signature:
         contract = self._service.contract
@@ -58,13 +128,62 @@ class Predictor:
             raise InvalidRequest(f"{name!r} signature is not present in the model", [violation])
         return signature
 
-    def _call(self, request: Request, timeout: Optional[float]) -> Any:
-        started = time.monotonic()
-        if not self._slots.acquire(timeout=-1 if timeout is None else timeout):
-            raise DeadlineExceeded("the deadline passed while the call was waiting for the model")
+    def _group(self, index: int, ready: _Ready) -> Hashable:
+        """Calls of one group fit into one call of the model; a call that fits with none is a group of its own."""
+        signature, inputs = ready.request.signature, ready.request.inputs
+        if signature.name not in self._batched or batching.rows(inputs) is None:
+            return index
+        return signature.name, batching.key(inputs)
+
+    # Call and encode ----------------------------------------------------------------------------------------------
+
+    def _answered(self, group: List[_Ready]) -> List[Outcome]:
+        limit = self._service.options.batch_max_size
+        outcomes: List[Outcome] = []
+        for start in range(0, len(group), limit):
+            chunk = group[start : start + limit]
+            together = self._answered_together(chunk) if len(chunk) > 1 else None
+            outcomes += together or [self._answered_alone(ready) for ready in chunk]
+        return outcomes
+
+    def _answered_alone(self, ready: _Ready) -> Outcome:
+        timeout = ready.call.deadline - time.monotonic() if ready.call.deadline else None
+        started = time.perf_counter()
         try:
-            left = None if timeout is None else timeout - (time.monotonic() - started)
-            return self._service.Predict(request, Context(left))
+            result = self._call(ready.request, timeout)
+            called = time.perf_counter()
+            answer = tensors.encode_response(ready.era, self._promised(ready.request.signature, result))
+        except PredictionError as error:
+            return Outcome(error, 1, time.perf_counter() - started, ready.codec_seconds)
+        return Outcome(answer, 1, called - started, ready.codec_seconds + time.perf_counter() - called)
+
+    def _answered_together(self, group: List[_Ready]) -> Optional[List[Outcome]]:
+        """None where the model could not answer them as one: each is then asked alone, and only the guilty one fails."""
+        started = time.perf_counter()
+        parts = self._parts([ready.request for ready in group])
+        if parts is None:
+            return None
+        seconds = (time.perf_counter() - started) / len(group)
+        outcomes: List[Outcome] = []
+        for ready, part in zip(group, parts):
+            encoding = time.perf_counter()
+            answer = tensors.encode_response(ready.era, part)
+            outcomes.append(Outcome(answer, len(group), seconds, ready.codec_seconds + time.perf_counter() - encoding))
+        return outcomes
+
+    def _parts(self, requests: Sequence[Request]) -> Optional[List[Outputs]]:
+        inputs = batching.joined([request.inputs for request in requests])
+        sizes = [batching.rows(request.inputs) or 0 for request in requests]
+        try:
+            result = self._service.Predict(requests[0]._replace(inputs=inputs), Context(None))
+            outputs = self._promised(requests[0].signature, result)
+        except (Exception, SystemExit):  # noqa: BLE001  # whose fault it is shows when each is asked alone
+            return None
+        return batching.parted(outputs, sizes)
+
+    def _call(self, request: Request, timeout: Optional[float]) -> Any:
+        try:
+            return self._service.Predict(request, Context(timeout))
         except PredictionError:
             raise
         except (
@@ -72,8 +191,6 @@ class Predictor:
             SystemExit,
         ) as error:  # a model must not end the runtime: this call fails, the next is answered
             raise self._failure(request, error) from error
-        finally:
-            self._slots.release()
 
     def _failure(self, request: Request, error: BaseException) -> ModelFailure:
         log.error("the model failed", exc_info=error, extra={"signature": request.signature.name})
@@ -82,7 +199,7 @@ class Predictor:
         )
         return ModelFailure(f"the model's function {request.signature.name!r} failed: {text}")
 
-    def _promised(self, signature: Signature, result: Any) -> Dict[str, Tensor]:
+    def _promised(self, signature: Signature, result: Any) -> Outputs:
         """What the model returned, as its contract promises it. Raises OutputMismatch."""
         returned = messages.from_result(result)
         violations: List[Violation] = []
@@ -93,14 +210,37 @@ class Predictor:
             self._warn_undeclared(returned.keys() - outputs.keys())
         return outputs
 
-    def _warn_undeclared(self, names: set[str]) -> None:
+    def _warn_undeclared(self, names: Set[str]) -> None:
         """Once for each name: such outputs are dropped, as Hydrosphere's gateway did."""
         for name in sorted(names - self._undeclared):
             log.warning("an output that the contract does not declare is left out", extra={"output": name})
         self._undeclared |= names
 
+    # The trial ----------------------------------------------------------------------------------------------------
 
-def decode(era: Era, data: bytes) -> tensors.Request:
+    def try_batching(self) -> None:
+        """Lets requests share calls where the contract allows it and the rows, tried now, do not see each other."""
+        for signature in self._service.contract.signatures:
+            if self._service.batchable and batching.allowed(signature) and self._rows_are_independent(signature):
+                self._batched.add(signature.name)
+        if self._batched:
+            log.info("requests may share calls", extra={"signatures": ",".join(sorted(self._batched))})
+
+    def _rows_are_independent(self, signature: Signature) -> bool:
+        if not batching.can_try(signature):
+            return False
+        requests = [Request(signature, inputs, "v2") for inputs in batching.trial_inputs(signature.inputs)]
+        parts = self._parts(requests)
+        if parts is None:
+            return False
+        try:
+            alone = [self._promised(signature, self._service.Predict(request, Context(None))) for request in requests]
+        except (Exception, SystemExit):  # noqa: BLE001
+            return False
+        return all(map(batching.same, parts, alone))
+
+
+def decode(era: Era, data: Any) -> tensors.Request:
     try:
         return tensors.decode_request(era, data)
     except WireError as error:

@@ -79,6 +79,44 @@ class Settings:
     )
     host: str = _setting("APP_HOST", "[::]", str, "The address to listen on; [::] is every address of IPv6 and IPv4.")
 
+    isolation: str = _setting(
+        "MODEL_ISOLATION",
+        "process",
+        _one_of("process", "none"),
+        "Whether the model runs in processes and an environment of its own (process), or inside the server (none).",
+    )
+    model_python: Path | None = _setting(
+        "MODEL_PYTHON",
+        None,
+        _file,
+        "The Python (3.8 or newer, with numpy) that runs the model; else venv/bin/python of the model directory, else ours.",
+    )
+    model_processes: int = _setting("MODEL_PROCESSES", 1, _integer(1, 256), "How many model processes answer.")
+    model_timeout: float = _setting(
+        "MODEL_TIMEOUT",
+        60.0,  # what Hydrosphere's gateway waits
+        _seconds(0, 86400),
+        "A model process that works on a call for longer is ended and started again; its call fails. 0: never.",
+    )
+    model_load_timeout: float = _setting(
+        "MODEL_LOAD_TIMEOUT",
+        600.0,
+        _seconds(1, 86400),
+        "A model process that loads for longer is ended and started again.",
+    )
+    warmup: bool = _setting(
+        "WARMUP",
+        True,
+        _switch,
+        "Whether the model must answer a prediction before it serves: those of warmup.json beside it, or one made up.",
+    )
+    batch_max_size: int = _setting(
+        "BATCH_MAX_SIZE",
+        64,
+        _integer(1, 255),
+        "How many waiting requests may reach the model as one call, where contract and model allow it. 1: never together.",
+    )
+
     convention: str = _setting(
         "MODEL_CONVENTION",
         "auto",

@@ -27,14 +27,15 @@ def undo_model_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def serve(tmp_path: Path, undo_model_loading: None) -> Iterator[Serve]:
-    """Serves a model written in the test in this process, and gives a client of it."""
+    """Serves a model written in the test, and gives a client of it."""
     with ExitStack() as stack:
 
         def start(
             code: str = ECHO, promise: Mapping[str, Any] = ECHO_CONTRACT, *, era: str = "v2", **settings: Any
         ) -> Client:
             directory = model_directory(tmp_path / "model", code, promise, era=era)
-            runtime = stack.enter_context(RuntimeManager(directory, 0, settings=Settings(**settings)))
+            chosen = Settings(**{"warmup": False, "batch_max_size": 1, **settings})  # tests of these two say so
+            runtime = stack.enter_context(RuntimeManager(directory, 0, settings=chosen))
             runtime.wait_loaded(20)
             client = stack.enter_context(Client(f"localhost:{runtime.port}", timeout=20))
             client.runtime = runtime  # type: ignore[attr-defined]

@@ -39,6 +39,7 @@ class ModelOptions(NamedTuple):
     convention: str = "auto"
     threads: int = 1
     error_details: bool = True
+    batch_max_size: int = 64
 
 
 class RuntimeService:
@@ -68,6 +69,15 @@ class RuntimeService:
         automatic = self.options.convention == "auto"
         self._convention = recognise(self.directory, module) if automatic else Convention(self.options.convention)
         log.info("model loaded", extra={"functions": ",".join(self._functions), "convention": self._convention.value})
+
+    @property
+    def batchable(self) -> bool:
+        """Whether `Predict` may be given the rows of several requests at once, where the contract lets it."""
+        return self._convention is Convention.NUMPY and not self.is_async
+
+    @property
+    def is_async(self) -> bool:
+        return any(map(inspect.iscoroutinefunction, self._functions.values()))
 
     def Predict(self, request: Request, context: Context) -> Any:
         """The outputs: a mapping of names to values (or, in the old convention, a PredictResponse)."""

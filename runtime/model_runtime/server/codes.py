@@ -22,6 +22,9 @@ STATUS: dict[type[errors.ModelRuntimeError], grpc.StatusCode] = {
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ModelFailure: grpc.StatusCode.INTERNAL,
     errors.OutputMismatch: grpc.StatusCode.INTERNAL,
+    errors.ModelCrashed: grpc.StatusCode.INTERNAL,
+    errors.ModelTimeout: grpc.StatusCode.INTERNAL,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
 }
 
 _MESSAGE_BYTES = 1000  # percent-encoded in the trailer, so up to three times that

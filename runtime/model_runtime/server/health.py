@@ -9,8 +9,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from .. import wire
+from ..supervisor.host import HostState, Phase
 from ..tensors.eras import ERAS
-from .host import HostState, Phase
 
 PROCESS_NAMES = ("", "liveness", health.SERVICE_NAME)
 """Names that mean the process: "" is what probes ask that know no better, liveness is customary in pod specs."""
@@ -23,7 +23,7 @@ _STATUS = {Phase.LOADING: 0, Phase.SERVING: 1, Phase.FAILED: 2}
 
 
 class Health(health.HealthServicer):  # type: ignore[misc]  # grpcio-health-checking has no types
-    """Check, Watch and List, and the state that Status tells. The process serves from the bind on, the model once loaded."""
+    """Check, Watch and List, and what Status tells. The process serves from the bind on, the model once it is loaded."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         super().__init__(experimental_non_blocking=True, experimental_thread_pool=pool)

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -18,11 +19,13 @@ from ..errors import InvalidSetting, PortUnavailable
 from ..model.directory import ModelDirectory
 from ..model.service import ModelOptions, RuntimeService
 from ..settings import Settings
+from ..supervisor.host import Cancellation, Host, HostState, Phase
+from ..supervisor.inprocess import InProcessHost
+from ..supervisor.isolated import IsolatedHost
+from ..supervisor.launch import Launch, find_python
 from . import tls
 from .executors import BoundedExecutor
 from .health import Health
-from .host import Host, HostState, Phase
-from .inprocess import InProcessHost
 from .methods import PredictHandlers, add_discovery
 
 log = logging.getLogger(__name__)
@@ -74,7 +77,7 @@ class RuntimeManager:
         self.port = self._bind(self._server, credentials)
         self._server.start()
         log.info("listening", extra={"port": self.port, "tls": credentials is not None, "contract": str(contract)})
-        self._host = InProcessHost(lambda: self._make_service(contract))
+        self._host = self._make_host(contract)
         self._loading_since = time.monotonic()
         self._host.start(self._on_change)
 
@@ -135,11 +138,23 @@ class RuntimeManager:
 
     # Parts --------------------------------------------------------------------------------------------------------
 
-    def _make_service(self, contract: Contract) -> RuntimeService:
-        service = self._service(self.directory.path, contract)
-        service.options = ModelOptions(
-            self.settings.convention, self.settings.model_threads, self.settings.error_details
+    def _make_host(self, contract: Contract) -> Host:
+        chosen = self.settings
+        options = ModelOptions(chosen.convention, chosen.model_threads, chosen.error_details, chosen.batch_max_size)
+        if chosen.isolation == "none":
+            make_service = partial(self._make_service, contract, options)
+            return InProcessHost(make_service, threads=options.threads, warm_up=chosen.warmup)
+        python = find_python(self.directory.path, chosen.model_python)
+        return IsolatedHost(
+            Launch(self.directory.path, options, python, chosen.warmup, self._service),
+            processes=chosen.model_processes,
+            timeout=chosen.model_timeout,
+            load_timeout=chosen.model_load_timeout,
         )
+
+    def _make_service(self, contract: Contract, options: ModelOptions) -> RuntimeService:
+        service = self._service(self.directory.path, contract)
+        service.options = options
         return service
 
     def _make_server(self, contract: Contract) -> grpc.Server:
@@ -149,9 +164,9 @@ class RuntimeManager:
         add_discovery(server, self._health)
         return server
 
-    def _handle(self, method: str, request: bytes, timeout: float | None) -> bytes:
+    def _handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> bytes:
         assert self._host is not None
-        return self._host.handle(method, request, timeout)
+        return self._host.handle(method, request, timeout, cancellation)
 
     def _bind(self, server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
         address = f"{self.settings.host}:{self.port}"

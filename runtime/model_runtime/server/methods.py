@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from .. import protos
 from ..contract import Contract, discovery
 from ..errors import DeadlineExceeded, Overloaded, PredictionError
+from ..supervisor.host import Cancellation
 from ..tensors.eras import ERA_BY_PATH, ERAS
 from . import codes
 from .executors import BoundedExecutor
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _NO_DEADLINE_SECONDS = 1e8  # grpcio reports a call without a deadline as one of some centuries
 
-Handle = Callable[[str, bytes, "float | None"], bytes]
+Handle = Callable[[str, bytes, "float | None", Cancellation], bytes]
 
 
 class PredictHandlers(grpc.GenericRpcHandler):
@@ -62,7 +63,7 @@ def _predict(handle: Handle, path: str, pool: BoundedExecutor) -> Callable[[byte
         try:
             if timeout == 0:
                 raise DeadlineExceeded("the deadline passed while the call was waiting")
-            return handle(path, request, timeout)
+            return handle(path, request, timeout, context.add_callback)
         except PredictionError as error:
             codes.abort(context, error)
         except Exception:

@@ -13,11 +13,13 @@ from types import FrameType
 from .. import errors, settings
 from ..model.service import RuntimeService
 from ..settings import Settings
+from ..supervisor.host import Phase
 from . import logs
-from .host import HostState, Phase
 from .manager import RuntimeManager
 
 log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1  # how late the program may notice that its model has failed for good
 
 OK = 0
 UNEXPECTED = 1
@@ -30,6 +32,7 @@ EXIT_STATUS: dict[type[errors.ModelRuntimeError], int] = {
     errors.ModelImportFailed: 4,
     errors.FunctionMissing: 4,
     errors.WarmupFailed: 4,
+    errors.CrashLoop: 7,
     errors.ModelError: 4,
     errors.PortUnavailable: 5,
 }
@@ -41,6 +44,7 @@ EXIT_MEANINGS = {
     4: "the model cannot be loaded: import, function or warm-up",
     5: "the port cannot be bound",
     6: "the model's requirements cannot be installed",
+    7: "the model's process ends before it serves, again and again",
 }
 
 # The failure catalogue's word for each error: what the operator reads from the termination message.
@@ -52,6 +56,7 @@ REASONS: dict[type[errors.ModelRuntimeError], str] = {
     errors.ModelImportFailed: "ModelImportFailed",
     errors.FunctionMissing: "FunctionMissing",
     errors.WarmupFailed: "WarmupFailed",
+    errors.CrashLoop: "ModelCrashed",
     errors.ModelError: "ModelImportFailed",
     errors.PortUnavailable: "PortInUse",
     errors.RequirementsFailed: "RequirementsFailed",
@@ -89,15 +94,16 @@ def serve(
         runtime.start()
     except errors.ModelRuntimeError as error:
         return report(error, wanted.termination_log)
-    state = _loaded(runtime, signals)
-    if state.error is not None and not signals.asked.is_set():
-        signals.asked.wait(wanted.load_failure_seconds)
-        runtime.stop()
-        return report(state.error, wanted.termination_log)
-    if state.phase is not Phase.SERVING or on_serving is None or on_serving(runtime):
-        signals.asked.wait()
+    go_on = True
+    while go_on and not signals.asked.wait(POLL_SECONDS):
+        if runtime.state.error is not None:
+            signals.asked.wait(wanted.load_failure_seconds)
+            break
+        if on_serving is not None and runtime.state.phase is Phase.SERVING:
+            go_on, on_serving = on_serving(runtime), None
+    failure = runtime.state.error
     runtime.stop(drain_delay=wanted.drain_delay_seconds if signals.number == signal.SIGTERM else 0.0)
-    return OK
+    return OK if failure is None else report(failure, wanted.termination_log)
 
 
 def report(error: errors.ModelRuntimeError, termination_log: Path) -> int:
@@ -110,13 +116,6 @@ def report(error: errors.ModelRuntimeError, termination_log: Path) -> int:
         except OSError as failure:
             log.warning("no termination message", extra={"file": str(termination_log), "problem": failure.strerror})
     return next((status for kind, status in EXIT_STATUS.items() if isinstance(error, kind)), UNEXPECTED)
-
-
-def _loaded(runtime: RuntimeManager, signals: _Signals) -> HostState:
-    while True:
-        state = runtime.wait_loaded(0.1)
-        if state.phase is not Phase.LOADING or signals.asked.is_set():
-            return state
 
 
 class _Signals:

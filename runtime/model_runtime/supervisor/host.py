@@ -23,14 +23,21 @@ class HostState(NamedTuple):
     error: ModelRuntimeError | None = None  # why it failed, where that is for good
 
 
+Cancellation = Callable[[Callable[[], None]], bool]
+"""Takes what to do when the caller gives up; says whether the call is still wanted. gRPC's `context.add_callback` is one."""
+
+
 class Host(Protocol):
     """Holds a model and answers for it. `handle` knows no transport: raw bytes in, raw bytes out, or a PredictionError."""
 
     def start(self, on_change: Callable[[HostState], None]) -> None:
         """Begins to load the model and returns at once; `on_change` hears of every change of state, from any thread."""
 
-    def handle(self, method: str, request: bytes, timeout: float | None) -> bytes:
+    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> bytes:
         """The answer to a Predict of any era. `timeout` is what is left of the caller's deadline, in seconds."""
+
+    def is_alive(self) -> bool:
+        """Whether the host itself gets on; what probes of the process ask."""
 
     def stop(self) -> None:
         """Ends the model. Nothing is in flight any more."""

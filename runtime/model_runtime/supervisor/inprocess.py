@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
-from ..errors import ModelError, ModelRuntimeError, NotServing
+from ..errors import DeadlineExceeded, ModelError, ModelRuntimeError, NotServing, PredictionError
+from ..model import warmup
 from ..model.service import RuntimeService
-from ..prediction import Predictor
-from .host import HostState, Phase
+from ..prediction import Call, Predictor
+from .host import Cancellation, HostState, Phase
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +19,10 @@ log = logging.getLogger(__name__)
 class InProcessHost:
     """Loads the model in a thread and calls it in the callers' threads."""
 
-    def __init__(self, make_service: Callable[[], RuntimeService]) -> None:
+    def __init__(self, make_service: Callable[[], RuntimeService], *, threads: int, warm_up: bool) -> None:
         self._make_service = make_service
+        self._warm_up = warm_up
+        self._slots = threading.BoundedSemaphore(threads)
         self._predictor: Predictor | None = None
 
     def start(self, on_change: Callable[[HostState], None]) -> None:
@@ -29,6 +33,9 @@ class InProcessHost:
         try:
             service = self._make_service()
             service.load()
+            predictor = Predictor(service)
+            if self._warm_up:
+                warmup.warm_up(predictor, service)
         except ModelRuntimeError as error:
             on_change(HostState(Phase.FAILED, str(error), error))
         except Exception as error:
@@ -36,14 +43,26 @@ class InProcessHost:
             failure = ModelError(f"the model cannot be loaded: {type(error).__name__}: {error}")
             on_change(HostState(Phase.FAILED, str(failure), failure))
         else:
-            self._predictor = Predictor(service)
+            self._predictor = predictor
             on_change(HostState(Phase.SERVING, "ok"))
 
-    def handle(self, method: str, request: bytes, timeout: float | None) -> bytes:
+    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> bytes:
         predictor = self._predictor
         if predictor is None:
             raise NotServing("the model is not loaded")
-        return predictor.handle(method, request, timeout)
+        deadline = 0.0 if timeout is None else time.monotonic() + timeout
+        if not self._slots.acquire(timeout=-1 if timeout is None else timeout):
+            raise DeadlineExceeded("the deadline passed while the call was waiting for the model")
+        try:
+            [outcome] = predictor.handle_all([Call(method, request, deadline)])
+        finally:
+            self._slots.release()
+        if isinstance(outcome.result, PredictionError):
+            raise outcome.result
+        return outcome.result
+
+    def is_alive(self) -> bool:
+        return True
 
     def stop(self) -> None:
         self._predictor = None
