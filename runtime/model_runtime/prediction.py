@@ -76,6 +76,9 @@ class Predictor:
 
     def handle_all(self, calls: Sequence[Call]) -> List[Outcome]:
         """The outcomes of the calls, in their order. Calls that fit together reach the model as one."""
+        if len(calls) == 1:
+            ready = self._ready(calls[0])
+            return [ready if isinstance(ready, Outcome) else self._answered_alone(ready)]
         outcomes: List[Optional[Outcome]] = [None] * len(calls)
         groups: Dict[Hashable, List[Tuple[int, _Ready]]] = {}
         for index, call in enumerate(calls):

@@ -52,7 +52,8 @@ def is_tensor(value: object) -> bool:
 
 
 def _full_name(value: object) -> str:
-    return str(getattr(getattr(type(value), "DESCRIPTOR", None), "full_name", ""))
+    descriptor = getattr(type(value), "DESCRIPTOR", None)
+    return "" if descriptor is None else str(getattr(descriptor, "full_name", ""))
 
 
 def _api_class(era: str, name: str) -> Type[Any]:

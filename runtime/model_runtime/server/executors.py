@@ -2,31 +2,77 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 
-class BoundedExecutor(ThreadPoolExecutor):
-    """A thread pool that knows how many calls are waiting for a thread, so that one too many can be refused."""
+log = logging.getLogger(__name__)
+
+
+class _Task(Future[Any]):
+    """What grpcio needs of a future: to be told when it is done. The rest of a Future costs more than a small prediction."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._callbacks: list[Callable[[Future[Any]], object]] = []
+        self._is_done = False
+
+    def add_done_callback(self, callback: Callable[[Future[Any]], object]) -> None:
+        self._callbacks.append(callback)
+        if self._is_done:  # it ran before grpcio came to ask
+            self._tell()
+
+    def run(self) -> None:
+        try:
+            self._call()
+        except Exception:
+            log.exception("a call ended in an internal error")
+        finally:
+            self._is_done = True
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            callback = self._callbacks.pop()  # atomic: two threads may come here, one of them finds it
+        except IndexError:
+            return
+        callback(self)
+
+
+class PredictExecutor(ThreadPoolExecutor):
+    """A fixed number of threads and a queue whose length can be seen, so that one call too many can be refused.
+
+    A ThreadPoolExecutor only by name, which grpcio insists on: nothing of its machinery is used.
+    """
 
     def __init__(self, threads: int, *, limit: int) -> None:
-        super().__init__(threads, thread_name_prefix="predict")
+        super().__init__(1)
         self.limit = limit
-        self._waiting = 0
-        self._waiting_lock = threading.Lock()
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._own_threads = [
+            threading.Thread(target=self._work, name=f"predict-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._own_threads:
+            thread.start()
 
     @property
     def full(self) -> bool:
-        return self._waiting >= self.limit
+        return self._tasks.qsize() >= self.limit
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        with self._waiting_lock:
-            self._waiting += 1
-        return super().submit(self._run, call, *args, **kwargs)
+        task = _Task(lambda: call(*args, **kwargs))
+        self._tasks.put(task)
+        return task
 
-    def _run(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with self._waiting_lock:
-            self._waiting -= 1
-        return call(*args, **kwargs)
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        for _ in self._own_threads:
+            self._tasks.put(None)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task.run()

@@ -24,7 +24,7 @@ from ..supervisor.inprocess import InProcessHost
 from ..supervisor.isolated import IsolatedHost
 from ..supervisor.launch import Launch, find_python
 from . import tls
-from .executors import BoundedExecutor
+from .executors import PredictExecutor
 from .health import Health
 from .methods import PredictHandlers, add_discovery
 
@@ -57,7 +57,7 @@ class RuntimeManager:
         self.port = port
         self._service = service
         self._control = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
-        self._executor = BoundedExecutor(self.settings.server_threads, limit=self.settings.max_queue)
+        self._executor = PredictExecutor(self.settings.server_threads, limit=self.settings.max_queue)
         self._health = Health(self._control)
         self._server: grpc.Server | None = None
         self._host: Host | None = None

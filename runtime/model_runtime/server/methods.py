@@ -16,7 +16,7 @@ from ..errors import DeadlineExceeded, Overloaded, PredictionError
 from ..supervisor.host import Cancellation
 from ..tensors.eras import ERA_BY_PATH, ERAS
 from . import codes
-from .executors import BoundedExecutor
+from .executors import PredictExecutor
 from .health import Health
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ Handle = Callable[[str, bytes, "float | None", Cancellation], bytes]
 class PredictHandlers(grpc.GenericRpcHandler):
     """Every Predict path, Status and the contract, over raw bytes. Refuses before any work begins when too much is waiting."""
 
-    def __init__(self, handle: Handle, contract: Contract, health: Health, executor: BoundedExecutor) -> None:
+    def __init__(self, handle: Handle, contract: Contract, health: Health, executor: PredictExecutor) -> None:
         self._executor = executor
         promise = discovery.write(contract)
         self._handlers = {
@@ -56,7 +56,7 @@ def _unary(behaviour: Callable[[bytes, grpc.ServicerContext], bytes | None]) -> 
     return grpc.unary_unary_rpc_method_handler(behaviour)
 
 
-def _predict(handle: Handle, path: str, pool: BoundedExecutor) -> Callable[[bytes, grpc.ServicerContext], bytes | None]:
+def _predict(handle: Handle, path: str, pool: PredictExecutor) -> Callable[[bytes, grpc.ServicerContext], bytes | None]:
     def predict(request: bytes, context: grpc.ServicerContext) -> bytes | None:
         left = context.time_remaining()
         timeout = None if left is None or left > _NO_DEADLINE_SECONDS else left
