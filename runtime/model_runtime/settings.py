@@ -150,6 +150,12 @@ class Settings:
         _integer(1, 1_000_000),
         "Predictions that may wait; one more is refused with RESOURCE_EXHAUSTED.",
     )
+    max_queue_bytes: int = _setting(
+        "MAX_QUEUE_BYTES",
+        1024 * MIB,
+        _integer(1024, 2**40),
+        "Bytes of requests that may be on their way to the model; one that would be too many is refused likewise.",
+    )
     max_message_bytes: int = _setting(
         "MAX_MESSAGE_BYTES", 512 * MIB, _integer(1024, 2**31 - 1), "The largest request and answer, in bytes."
     )
@@ -179,6 +185,16 @@ class Settings:
     tls_key_file: Path | None = _setting("TLS_KEY_FILE", None, _file, "The private key of TLS_CERT_FILE (PEM).")
     tls_client_ca_file: Path | None = _setting(
         "TLS_CLIENT_CA_FILE", None, _file, "Certificates (PEM) that clients must be signed by; turns mutual TLS on."
+    )
+
+    metrics_port: int = _setting(
+        "METRICS_PORT", 0, _integer(0, 65535), "Where Prometheus finds /metrics over HTTP. 0: nowhere."
+    )
+    tracing: bool = _setting(
+        "TRACING",
+        False,
+        _switch,
+        "Whether predictions are traced with OpenTelemetry (the extra 'tracing'; its own OTEL_* variables say where to).",
     )
 
     log_level: str = _setting(

@@ -4,6 +4,7 @@ Putting the folder above this package on sys.path would show the model everythin
 """
 
 import importlib.util
+import json
 import os
 import sys
 
@@ -18,9 +19,23 @@ def _import_package() -> None:
     spec.loader.exec_module(package)
 
 
+def _say_that_numpy_is_missing(config: str) -> None:
+    """Everything else of ours imports numpy, so it has to be said here, as `process` would say it."""
+    message = "the model's environment has no numpy: add it to the requirements"
+    state = {"phase": "failed", "error": "ModelImportFailed", "message": message}
+    os.write(json.loads(config)["status"], json.dumps(state).encode() + b"\n")
+    sys.exit(1)
+
+
 if __name__ == "__main__":
     sys.path.pop(0)  # this file's own folder
     _import_package()
+    try:
+        import numpy  # noqa: F401
+    except ImportError as error:
+        if getattr(error, "name", None) != "numpy":
+            raise
+        _say_that_numpy_is_missing(sys.argv[1])
     from model_runtime.model.process import main
 
     sys.exit(main(sys.argv[1]))

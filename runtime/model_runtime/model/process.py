@@ -51,7 +51,7 @@ class Config(NamedTuple):
 def main(text: str) -> int:
     """Serves until the channel closes. The exit status says nothing: a model that cannot be loaded is told by its state."""
     config = Config(**json.loads(text))
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    _log_to_stdout()
     status = _Status(config.status)
     channel = inherited(config.channel)
     os.register_at_fork(
@@ -69,6 +69,14 @@ def main(text: str) -> int:
     status.tell(phase="serving", batching=predictor.batches)
     _Server(channel, predictor, config).run()
     return 0
+
+
+def _log_to_stdout() -> None:
+    """Our own lines only, and not to stderr: what is there last is taken for the model's last words."""
+    logger = logging.getLogger("model_runtime")
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 class _Status:

@@ -36,9 +36,12 @@ def abort(context: grpc.ServicerContext, error: errors.PredictionError) -> None:
     context.abort_with_status(rpc_status.to_status(status(error)))
 
 
+def code(error: errors.PredictionError) -> grpc.StatusCode:
+    return STATUS.get(type(error), grpc.StatusCode.INTERNAL)
+
+
 def status(error: errors.PredictionError) -> status_pb2.Status:
-    code = STATUS[type(error)]
-    answer = status_pb2.Status(code=getattr(code_pb2, code.name), message=_cut(str(error), _MESSAGE_BYTES))
+    answer = status_pb2.Status(code=getattr(code_pb2, code(error).name), message=_cut(str(error), _MESSAGE_BYTES))
     answer.details.append(_any(error_details_pb2.ErrorInfo(reason=type(error).__name__, domain=DOMAIN)))
     if error.violations:
         answer.details.append(_any(_bad_request(error.violations)))

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
-
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +61,10 @@ class PredictExecutor(ThreadPoolExecutor):
     @property
     def full(self) -> bool:
         return self._tasks.qsize() >= self.limit
+
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return self._tasks.qsize()
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         task = _Task(lambda: call(*args, **kwargs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -29,7 +30,7 @@ class Health(health.HealthServicer):  # type: ignore[misc]  # grpcio-health-chec
         super().__init__(experimental_non_blocking=True, experimental_thread_pool=pool)
         self._state = HostState(Phase.LOADING, "the model is not loaded yet")
         self._state_lock = threading.Lock()
-        self._draining = False
+        self.is_alive: Callable[[], bool] = lambda: True  # computed where predictions are made: the host says it
         for name in PROCESS_NAMES:
             self.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._tell()
@@ -47,7 +48,6 @@ class Health(health.HealthServicer):  # type: ignore[misc]  # grpcio-health-chec
     def drain(self) -> None:
         """From now on everything is NOT_SERVING, for good, although calls are still answered for a while."""
         with self._state_lock:
-            self._draining = True
             self._state = HostState(Phase.FAILED, "the runtime is stopping")
             self.enter_graceful_shutdown()
 
@@ -56,6 +56,13 @@ class Health(health.HealthServicer):  # type: ignore[misc]  # grpcio-health-chec
         code = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in MODEL_NAMES:
             self.set(name, code)
+
+    def Check(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        if request.service in PROCESS_NAMES and not self.is_alive():
+            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING)
+        return super().Check(request, context)
 
     def List(
         self, request: health_pb2.HealthListRequest, context: grpc.ServicerContext

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -19,14 +20,18 @@ from ..errors import InvalidSetting, PortUnavailable
 from ..model.directory import ModelDirectory
 from ..model.service import ModelOptions, RuntimeService
 from ..settings import Settings
-from ..supervisor.host import Cancellation, Host, HostState, Phase
+from ..supervisor.host import Host, HostState, Phase
 from ..supervisor.inprocess import InProcessHost
 from ..supervisor.isolated import IsolatedHost
 from ..supervisor.launch import Launch, find_python
 from . import tls
 from .executors import PredictExecutor
 from .health import Health
-from .methods import PredictHandlers, add_discovery
+from .methods import Gate, Predict, PredictHandlers, add_discovery
+from .observers import Observer
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +64,9 @@ class RuntimeManager:
         self._control = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
         self._executor = PredictExecutor(self.settings.server_threads, limit=self.settings.max_queue)
         self._health = Health(self._control)
+        self._gate = Gate(self.settings.max_queue_bytes)
+        self._observers: tuple[Observer, ...] = ()
+        self._tracing: Tracing | None = None
         self._server: grpc.Server | None = None
         self._host: Host | None = None
         self._changed = threading.Condition()
@@ -73,11 +81,13 @@ class RuntimeManager:
         """
         contract = self.directory.read_contract()
         credentials = tls.credentials(self.settings)
+        self._host = self._make_host(contract)
+        self._observers = self._make_observers(self._host)
+        self._health.is_alive = self._host.is_alive
         self._server = self._make_server(contract)
         self.port = self._bind(self._server, credentials)
         self._server.start()
         log.info("listening", extra={"port": self.port, "tls": credentials is not None, "contract": str(contract)})
-        self._host = self._make_host(contract)
         self._loading_since = time.monotonic()
         self._host.start(self._on_change)
 
@@ -93,6 +103,8 @@ class RuntimeManager:
             self._server.stop(self.settings.grace_seconds).wait()
         if self._host is not None:
             self._host.stop()
+        if self._tracing is not None:
+            self._tracing.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._control.shutdown(wait=False, cancel_futures=True)
         self._stopped.set()
@@ -159,14 +171,30 @@ class RuntimeManager:
 
     def _make_server(self, contract: Contract) -> grpc.Server:
         server = grpc.server(self._control, options=_options(self.settings))
-        handlers = PredictHandlers(self._handle, contract, self._health, self._executor)
+        handlers = PredictHandlers(self._predict, contract, self._health, self._executor)
         server.add_generic_rpc_handlers((handlers,))
         add_discovery(server, self._health)
         return server
 
-    def _handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> bytes:
+    def _predict(self, path: str) -> Predict:
         assert self._host is not None
-        return self._host.handle(method, request, timeout, cancellation)
+        return Predict(path, self._host.handle, self._gate, self._observers, self._executor)
+
+    def _make_observers(self, host: Host) -> tuple[Observer, ...]:
+        """Metrics and tracing, where they are asked for. Neither costs anything where they are not."""
+        observers: list[Observer] = []
+        if self.settings.metrics_port:
+            from .metrics import Metrics
+
+            metrics = Metrics(host, self._executor.waiting, lambda: self.state.phase is Phase.SERVING)
+            metrics.serve(self.settings.metrics_port)
+            observers.append(metrics)
+        if self.settings.tracing:
+            from .tracing import Tracing
+
+            self._tracing = Tracing()
+            observers.append(self._tracing)
+        return tuple(observers)
 
     def _bind(self, server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
         address = f"{self.settings.host}:{self.port}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from ..errors import ModelRuntimeError
+from ..prediction import Outcome
 
 
 class Phase(enum.Enum):
@@ -28,13 +29,19 @@ Cancellation = Callable[[Callable[[], None]], bool]
 
 
 class Host(Protocol):
-    """Holds a model and answers for it. `handle` knows no transport: raw bytes in, raw bytes out, or a PredictionError."""
+    """Holds a model and answers for it. `handle` knows no transport: raw bytes in, an outcome back."""
 
     def start(self, on_change: Callable[[HostState], None]) -> None:
         """Begins to load the model and returns at once; `on_change` hears of every change of state, from any thread."""
 
-    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> bytes:
-        """The answer to a Predict of any era. `timeout` is what is left of the caller's deadline, in seconds."""
+    restarts: int
+    """Model processes that ended so far."""
+
+    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> Outcome:
+        """How a Predict of any era ended. `timeout` is what is left of the caller's deadline, in seconds."""
+
+    def pids(self) -> list[int]:
+        """The model processes that serve now."""
 
     def is_alive(self) -> bool:
         """Whether the host itself gets on; what probes of the process ask."""

@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..errors import DeadlineExceeded, ModelError, ModelRuntimeError, NotServing, PredictionError
+from ..errors import DeadlineExceeded, ModelError, ModelRuntimeError, NotServing
 from ..model import warmup
 from ..model.service import RuntimeService
-from ..prediction import Call, Predictor
+from ..prediction import Call, Outcome, Predictor
 from .host import Cancellation, HostState, Phase
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 class InProcessHost:
     """Loads the model in a thread and calls it in the callers' threads."""
+
+    restarts = 0
 
     def __init__(self, make_service: Callable[[], RuntimeService], *, threads: int, warm_up: bool) -> None:
         self._make_service = make_service
@@ -46,20 +48,21 @@ class InProcessHost:
             self._predictor = predictor
             on_change(HostState(Phase.SERVING, "ok"))
 
-    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> bytes:
+    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> Outcome:
         predictor = self._predictor
         if predictor is None:
-            raise NotServing("the model is not loaded")
+            return Outcome(NotServing("the model is not loaded"))
         deadline = 0.0 if timeout is None else time.monotonic() + timeout
         if not self._slots.acquire(timeout=-1 if timeout is None else timeout):
-            raise DeadlineExceeded("the deadline passed while the call was waiting for the model")
+            return Outcome(DeadlineExceeded("the deadline passed while the call was waiting for the model"))
         try:
             [outcome] = predictor.handle_all([Call(method, request, deadline)])
         finally:
             self._slots.release()
-        if isinstance(outcome.result, PredictionError):
-            raise outcome.result
-        return outcome.result
+        return outcome
+
+    def pids(self) -> list[int]:
+        return []
 
     def is_alive(self) -> bool:
         return True

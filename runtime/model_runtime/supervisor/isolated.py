@@ -32,6 +32,7 @@ from ..errors import (
 )
 from ..model.channel import FAILURE, Frame
 from ..model.process import METHODS
+from ..prediction import Outcome
 from .calls import Gone
 from .host import Cancellation, HostState, Phase
 from .launch import Launch
@@ -71,8 +72,6 @@ class IsolatedHost:
         self._has_served = False
         self._why_not = "the model is not loaded"
         self._on_change: Callable[[HostState], None] = lambda _state: None
-        self._selector = selectors.DefaultSelector()
-        self._wake, self._woken = os.pipe()
         self._stopping = threading.Event()
         self._ticked = time.monotonic()
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
@@ -82,25 +81,31 @@ class IsolatedHost:
 
     def start(self, on_change: Callable[[HostState], None]) -> None:
         self._on_change = on_change
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._woken = os.pipe()
         on_change(HostState(Phase.LOADING, "the model is being loaded"))
         self._selector.register(self._wake, selectors.EVENT_READ, lambda: os.read(self._wake, 1))
         self._thread.start()
 
-    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> bytes:
+    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> Outcome:
         deadline = 0.0 if timeout is None else time.monotonic() + timeout
         while True:
             process = self._least_busy()
+            if process is None:
+                return Outcome(NotServing(self._why_not))
             try:
-                return _result(process.calls.call(_INDEX[method], request, deadline, cancellation))
+                return _outcome(process.calls.call(_INDEX[method], request, deadline, cancellation))
             except Gone as gone:
                 if gone.begun:
-                    raise _end_of(process) from None
+                    return Outcome(_end_of(process))
 
     def is_alive(self) -> bool:
         """Whether the supervisor gets on. (That a model is stuck it notices itself.)"""
         return time.monotonic() - self._ticked < STUCK_SECONDS
 
     def stop(self) -> None:
+        if self._thread.ident is None:  # never started
+            return
         self._stopping.set()
         os.write(self._woken, b".")
         self._thread.join()
@@ -108,13 +113,14 @@ class IsolatedHost:
         os.close(self._wake)
         os.close(self._woken)
 
-    def _least_busy(self) -> ModelProcess:
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._serving]
+
+    def _least_busy(self) -> ModelProcess | None:
         serving = self._serving
         if len(serving) == 1:
             return serving[0]
-        if not serving:
-            raise NotServing(self._why_not)
-        return min(serving, key=lambda process: process.calls.count)
+        return min(serving, key=lambda process: process.calls.count, default=None)
 
     # The supervisor's thread --------------------------------------------------------------------------------------
 
@@ -207,7 +213,7 @@ class IsolatedHost:
         served = process in self._serving
         self._serving = tuple(other for other in self._serving if other is not process)
         process.state = State.ENDED
-        self._why_not = f"the model process {process.last_words}"
+        self._why_not = f"the model process {process.ending}{process.last_words}"
         if not served or process.failure is not None:
             self._judge_failed_start(slot, process)
         process.calls.bury()
@@ -284,12 +290,13 @@ def _end_of(process: ModelProcess) -> PredictionError:
     if process.state is not State.ENDED:
         return Cancelled("the caller has given up")
     kind = ModelTimeout if process.killed_for else ModelCrashed
-    return kind(f"the model process {process.last_words} while it was answering")
+    return kind(f"the model process {process.ending} while it was answering{process.last_words}")
 
 
-def _result(frame: Frame) -> bytes:
+def _outcome(frame: Frame) -> Outcome:
     if frame.kind != FAILURE:
-        return bytes(frame.payload)
+        return Outcome(bytes(frame.payload), frame.code, frame.first, frame.second)
     told = json.loads(bytes(frame.payload))
     kind: type[PredictionError] = getattr(errors, told["error"])
-    raise kind(told["summary"], [Violation(*violation) for violation in told["violations"]])
+    error = kind(told["summary"], [Violation(*violation) for violation in told["violations"]])
+    return Outcome(error, frame.code, frame.first, frame.second)

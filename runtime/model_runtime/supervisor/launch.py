@@ -35,6 +35,9 @@ class Launch:
     warm_up: bool = True
     service: type[RuntimeService] = RuntimeService
 
+    def __post_init__(self) -> None:
+        _reference(self.service)  # refused before anything is started
+
     def start(self) -> Started:
         """A new model process. Its descriptors are ours to close."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -80,12 +80,15 @@ class ModelProcess:
         return time.monotonic() - self.since
 
     @property
+    def ending(self) -> str:
+        """`died of signal 9 (SIGKILL)`, or what we ended it for."""
+        return self.killed_for or _ending(self.started.process.returncode)
+
+    @property
     def last_words(self) -> str:
-        """`died of signal 9 (SIGKILL); last words: …`, or what we ended it for."""
-        if self.killed_for:
-            return self.killed_for
+        """`; last words: …`, where it wrote any to stderr."""
         words = " | ".join(self._last_lines)[-500:]
-        return _ending(self.started.process.returncode) + (f"; last words: {words}" if words else "")
+        return f"; last words: {words}" if words else ""
 
     def close(self) -> None:
         os.close(self.pidfd)
