@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Deque, Dict, List, NamedTuple, Type
 
+from .. import memory
 from ..errors import ModelError, ModelImportFailed, ModelRuntimeError, PredictionError
 from ..prediction import Call, Outcome, Predictor
 from ..tensors import ERAS
@@ -52,6 +53,7 @@ def main(text: str) -> int:
     """Serves until the channel closes. The exit status says nothing: a model that cannot be loaded is told by its state."""
     config = Config(**json.loads(text))
     _log_to_stdout()
+    memory.keep_large_buffers()
     status = _Status(config.status)
     channel = inherited(config.channel)
     os.register_at_fork(

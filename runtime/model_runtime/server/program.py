@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from .. import errors, settings
+from .. import errors, memory, settings
 from ..model.service import RuntimeService
 from ..settings import Settings
 from ..supervisor.host import Phase
@@ -86,6 +86,7 @@ def serve(
     free one.
     """
     logs.configure(wanted.log_level, wanted.log_format)
+    memory.keep_large_buffers()
     signals = _Signals()
     try:
         runtime = RuntimeManager(

@@ -1,0 +1,54 @@
+"""Desired Kubernetes objects of a ModelRuntime, as plain dicts. Pure: no clock, no environment, no cluster.
+
+The same ModelRuntime on the same platform gives the same objects, byte for byte; nothing in them names the operator's version.
+Only what we mean is said: every field that is left out may be set by others and stays as they set it.
+"""
+
+from __future__ import annotations
+
+from ..spec import ConfigMap, Inline, InvalidSpec, ModelRuntime, Promise, check_entry, promise_of
+from . import access, model, workload
+from .platform import Dict, Files, Platform
+from .rendering import bare
+
+__all__ = ["Dict", "Files", "Platform", "contract_of", "objects"]
+
+
+def objects(runtime: ModelRuntime, platform: Platform, files: Files | None = None) -> list[Dict]:
+    """The objects, in the order in which they are applied. `files` is what the source ConfigMap holds, where there is one.
+
+    Raises InvalidSpec where the source cannot be served.
+    """
+    promise = contract_of(runtime, files)
+    return [
+        bare(wanted)
+        for wanted in (
+            model.contract_map(runtime, promise),
+            model.files_map(runtime),
+            access.service(runtime),
+            workload.deployment(runtime, platform, model.assemble(runtime, platform, files, promise)),
+            access.disruption_budget(runtime),
+            access.autoscaler(runtime),
+            access.network_policy(runtime),
+        )
+        if wanted is not None
+    ]
+
+
+def contract_of(runtime: ModelRuntime, files: Files | None) -> Promise | None:
+    """The contract as far as it can be known from outside the pods; None where only they can read it."""
+    if isinstance(runtime.source, ConfigMap) and files is not None:
+        where = f"ConfigMap {runtime.source.name}"
+        paths = runtime.source.paths(list(files.keys))
+        missing = sorted(key for key in paths.values() if key not in files.keys)
+        if missing:
+            raise InvalidSpec("SourceNotFound", f"{where}: has no key {', '.join(missing)}")
+        if runtime.image is None:  # a runtime of one's own serves what it likes
+            check_entry(where, list(paths))
+        if runtime.promise is None:
+            if files.protobin is None:
+                raise InvalidSpec("ContractMissing", f"{where}: expected contract.protobin, as contract.fromModel says")
+            return promise_of(files.protobin, where)
+    if runtime.promise is None and isinstance(runtime.source, Inline):
+        raise InvalidSpec("ContractMissing", "inline files are text and cannot hold contract.protobin")
+    return runtime.promise

@@ -1,0 +1,27 @@
+"""What desired objects depend on beside the ModelRuntime itself: facts of the cluster and of the release. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Dict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The release's runtime image, and what the cluster can do."""
+
+    runtime_image: str
+    image_volumes: bool = True  # OCI images as volumes
+    pre_stop_sleep: bool = True  # lifecycle.preStop.sleep
+    cluster_domain: str = "cluster.local"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a source ConfigMap holds: its keys and a digest of their content, and contract.protobin where it has one."""
+
+    keys: Mapping[str, str]  # key to sha256 of its content
+    protobin: bytes | None = None

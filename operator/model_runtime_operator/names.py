@@ -1,0 +1,48 @@
+"""The names that objects, labels and annotations of ours carry. Constants and pure functions of names; nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+
+GROUP = "runtime.hydrosphere.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "ModelRuntime"
+PLURAL = "modelruntimes"
+
+FIELD_MANAGER = "model-runtime-operator"
+HANDOVER_MANAGER = f"{FIELD_MANAGER}-handover"  # owns `replicas` once, so that nobody drops it while an autoscaler takes over
+
+LABEL = f"{GROUP}/modelruntime"  # on everything of ours, pods included: its value is the ModelRuntime's name
+APPLIED = f"{GROUP}/applied"  # annotation: the hash of the object as we last applied it
+FILES_DIGEST = f"{GROUP}/files"  # pod annotation: the digest of files that the pods see under an unchanging name
+
+CONTAINER = "runtime"
+PORT_NAME = "grpc"
+
+
+def labels(name: str) -> dict[str, str]:
+    """What every object of the ModelRuntime `name` is labelled with. No version: an upgrade moves no pod."""
+    return {
+        "app.kubernetes.io/name": "model-runtime",
+        "app.kubernetes.io/instance": name,
+        "app.kubernetes.io/managed-by": FIELD_MANAGER,
+        LABEL: name,
+    }
+
+
+def selector(name: str) -> dict[str, str]:
+    return {LABEL: name}
+
+
+def selector_text(name: str) -> str:
+    return f"{LABEL}={name}"
+
+
+def hashed(name: str, role: str, content: bytes) -> str:
+    """`digits-contract-3f9a1c20b4`: an object whose name changes with its content."""
+    return f"{name}-{role}-{hashlib.sha256(content).hexdigest()[:10]}"
+
+
+def endpoint(name: str, namespace: str, port: int, domain: str) -> str:
+    return f"{name}.{namespace}.svc.{domain}:{port}"

@@ -1,0 +1,105 @@
+"""What was seen of a ModelRuntime's objects in the cluster, and the few facts read from it. Values only; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+
+REVISION = "deployment.kubernetes.io/revision"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The objects of one ModelRuntime, as the caches hold them. `events` are warnings about any of them."""
+
+    deployment: Object | None = None
+    replica_sets: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
+    endpoint_slices: tuple[Object, ...] = ()
+    events: tuple[Object, ...] = ()
+
+    @property
+    def revision(self) -> str | None:
+        return annotation(self.deployment, REVISION) if self.deployment else None
+
+    @property
+    def current_replica_set(self) -> Object | None:
+        """The ReplicaSet of the Deployment's latest revision, once there is one."""
+        wanted = self.revision
+        return next((each for each in self.replica_sets if wanted and annotation(each, REVISION) == wanted), None)
+
+    @property
+    def current_pods(self) -> tuple[Object, ...]:
+        """Pods of the latest revision, the oldest first, so that what is said about them does not flicker."""
+        owner = self.current_replica_set
+        mine = [pod for pod in self.pods if owner is not None and uid(owner) in owners(pod)]
+        return tuple(sorted(mine, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"])))
+
+    @property
+    def serving(self) -> int:
+        """How many pods take predictions now: ready addresses of the Service, whichever revision they are of."""
+        endpoints = (endpoint for each in self.endpoint_slices for endpoint in each.get("endpoints") or ())
+        return sum(1 for endpoint in endpoints if (endpoint.get("conditions") or {}).get("ready", True))
+
+    def events_of(self, item: Object, *reasons: str) -> list[Object]:
+        """Warnings about that object for those reasons, the latest last."""
+        about = (each for each in self.events if each.get("involvedObject", {}).get("uid") == uid(item))
+        return sorted((each for each in about if each.get("reason") in reasons), key=event_time)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The numbers of a Deployment's status. All zero where there is none."""
+
+    replicas: int = 0
+    updated: int = 0
+    ready: int = 0
+    available: int = 0
+    wanted: int = 0
+    is_observed: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Every pod is of the latest revision, and all that are wanted exist."""
+        return self.is_observed and self.replicas == self.updated and self.updated >= self.wanted
+
+
+def rollout(deployment: Object | None) -> Rollout:
+    if deployment is None:
+        return Rollout()
+    status = deployment.get("status") or {}
+    return Rollout(
+        replicas=status.get("replicas", 0),
+        updated=status.get("updatedReplicas", 0),
+        ready=status.get("readyReplicas", 0),
+        available=status.get("availableReplicas", 0),
+        wanted=deployment["spec"].get("replicas", 1),
+        is_observed=status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0),
+    )
+
+
+def condition(item: Object | None, kind: str) -> Object:
+    """The condition of that type of any object, empty where it has none."""
+    conditions: Iterable[Object] = ((item or {}).get("status") or {}).get("conditions") or ()
+    return next((each for each in conditions if each.get("type") == kind), {})
+
+
+def annotation(item: Object, name: str) -> str | None:
+    found: str | None = (item["metadata"].get("annotations") or {}).get(name)
+    return found
+
+
+def uid(item: Object) -> str:
+    return str(item["metadata"].get("uid", ""))
+
+
+def owners(item: Object) -> list[str]:
+    return [str(each.get("uid")) for each in item["metadata"].get("ownerReferences") or ()]
+
+
+def event_time(event: Object) -> str:
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
