@@ -15,7 +15,15 @@ API_CALLS = Counter(f"{_P}_api_calls_total", "Calls to the API server (watches n
 API_RETRIES = Counter(f"{_P}_api_retries_total", "Calls that were repeated after an answer of 429, 5xx or none.")
 API_SECONDS = Histogram(f"{_P}_api_seconds", "How long a call to the API server takes.", ["method"], buckets=_SECONDS)
 WRITES = Counter(f"{_P}_writes_total", "Objects written, by kind and verb.", ["kind", "verb"])
-WATCH_AGE = Gauge(f"{_P}_watch_age_seconds", "Time since a watch last gave a sign of life (the API server's bookmarks count).", ["kind"])
-WATCH_RESTARTS = Counter(f"{_P}_watch_restarts_total", "Watches that ended and were started again, by why.", ["kind", "why"])
+WATCH_AGE = Gauge(
+    f"{_P}_watch_age_seconds",
+    "Time since a watch last gave a sign of life (the API server's bookmarks count).",
+    ["kind"],
+)
+WATCH_RESTARTS = Counter(
+    f"{_P}_watch_restarts_total", "Watches that ended and were started again, by why.", ["kind", "why"]
+)
 LEADING = Gauge(f"{_P}_leading", "Whether this replica leads.")
-MODEL_RUNTIMES = Gauge(f"{_P}_modelruntimes", "ModelRuntimes in the cache, by the reason of their Ready condition.", ["reason"])
+MODEL_RUNTIMES = Gauge(
+    f"{_P}_modelruntimes", "ModelRuntimes in the cache, by the reason of their Ready condition.", ["reason"]
+)

@@ -11,7 +11,9 @@ KIND = "ModelRuntime"
 PLURAL = "modelruntimes"
 
 FIELD_MANAGER = "model-runtime-operator"
-HANDOVER_MANAGER = f"{FIELD_MANAGER}-handover"  # owns `replicas` once, so that nobody drops it while an autoscaler takes over
+HANDOVER_MANAGER = (
+    f"{FIELD_MANAGER}-handover"  # owns `replicas` once, so that nobody drops it while an autoscaler takes over
+)
 
 LABEL = f"{GROUP}/modelruntime"  # on everything of ours, pods included: its value is the ModelRuntime's name
 APPLIED = f"{GROUP}/applied"  # annotation: the hash of the object as we last applied it

@@ -1,6 +1,6 @@
 """A ModelRuntime, parsed once from the object's body into frozen values. Pure: no clock, no environment, no cluster.
 
-What the CRD's schema cannot say is checked here and raised as InvalidSpec with a reason of the failure catalogue. Fields are sorted
+What the CRD's schema cannot say is checked here and raised as Hindered with a reason of the failure catalogue. Fields are sorted
 by name, because the API server sorts them too: the same promise is always the same bytes.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,20 +17,12 @@ from model_runtime import contract
 from model_runtime.contract import Contract, Signature
 from model_runtime.errors import ContractError
 
-from .vocabulary import Problem, problem
+from .vocabulary import Hindered
 
 Object = Mapping[str, Any]
 
 ENTRY_FILE = f"src/{contract.ENTRY_MODULE}.py"
 _KEY_SLASH = "__"  # ConfigMap keys cannot hold a slash
-
-
-class InvalidSpec(Exception):
-    """A ModelRuntime that says what cannot be done. `problem` is what its condition will say."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.problem: Problem = problem(reason, message)
 
 
 @dataclass(frozen=True)
@@ -175,7 +167,7 @@ _SCHEDULING = (
 
 
 def parse(body: Object) -> ModelRuntime:
-    """The ModelRuntime in `body`. Raises InvalidSpec with the first thing that makes no sense."""
+    """The ModelRuntime in `body`. Raises Hindered with the first thing that makes no sense."""
     metadata, spec = body["metadata"], body["spec"]
     autoscaling = _autoscaling(spec.get("autoscaling"))
     replicas = None if autoscaling else spec.get("replicas", 1)
@@ -208,11 +200,11 @@ def parse(body: Object) -> ModelRuntime:
 
 
 def promise_of(protobin: bytes, where: str) -> Promise:
-    """The promise that bytes of some source make. Raises InvalidSpec (ContractInvalid)."""
+    """The promise that bytes of some source make. Raises Hindered (ContractInvalid)."""
     try:
         return Promise(contract.read(protobin), protobin)
     except ContractError as error:
-        raise InvalidSpec("ContractInvalid", f"{where}: {error}") from None
+        raise Hindered("ContractInvalid", f"{where}: {error}") from None
 
 
 def _promise(notation: Object) -> Promise | None:
@@ -221,15 +213,19 @@ def _promise(notation: Object) -> Promise | None:
     era = notation.get("era")
     try:
         if "protobin" in notation:
-            return promise_of(base64.b64decode("".join(notation["protobin"].split()), validate=True), "spec.contract.protobin")
+            return promise_of(
+                base64.b64decode("".join(notation["protobin"].split()), validate=True), "spec.contract.protobin"
+            )
         signatures = notation.get("signatures")
         plain = {key: value for key, value in notation.items() if key not in ("era", "fromModel")}
         parsed = _sorted(contract.parse(plain if signatures is None else signatures))
         return Promise(parsed, contract.write(parsed, era or "v2"))
     except binascii.Error as error:
-        raise InvalidSpec("ContractInvalid", f"spec.contract.protobin: expected base64: {error}") from None
+        raise Hindered("ContractInvalid", f"spec.contract.protobin: expected base64: {error}") from None
     except ContractError as error:
-        raise InvalidSpec("ContractInvalid", f"spec.{error}" if str(error).startswith("contract.") else str(error)) from None
+        raise Hindered(
+            "ContractInvalid", f"spec.{error}" if str(error).startswith("contract.") else str(error)
+        ) from None
 
 
 def _sorted(parsed: Contract) -> Contract:
@@ -249,7 +245,7 @@ def _sorted(parsed: Contract) -> Contract:
 def _source(model: Object, *, has_own_image: bool) -> Source:
     kinds = [kind for kind in _SOURCES if model.get(kind) is not None]
     if len(kinds) != 1:
-        raise InvalidSpec("InvalidSpec", f"spec.model: expected exactly one source, got {', '.join(kinds) or 'none'}")
+        raise Hindered("InvalidSpec", f"spec.model: expected exactly one source, got {', '.join(kinds) or 'none'}")
     source = _SOURCES[kinds[0]](model[kinds[0]])
     if isinstance(source, Inline) and not has_own_image:  # a runtime of one's own serves what it likes
         check_entry(f"spec.model.{kinds[0]}", list(source.files))
@@ -258,7 +254,7 @@ def _source(model: Object, *, has_own_image: bool) -> Source:
 
 def check_entry(where: str, paths: list[str]) -> None:
     if ENTRY_FILE not in paths:
-        raise InvalidSpec("SourceEmpty", f"{where}: expected {ENTRY_FILE}, got {', '.join(sorted(paths)) or 'nothing'}")
+        raise Hindered("SourceEmpty", f"{where}: expected {ENTRY_FILE}, got {', '.join(sorted(paths)) or 'nothing'}")
 
 
 def _config_map(source: Object) -> ConfigMap:
@@ -295,7 +291,7 @@ def _credentials(source: Object) -> str | None:
     return secret["name"] if secret else None
 
 
-_SOURCES = {
+_SOURCES: Mapping[str, Callable[[Any], Source]] = {
     "inline": lambda source: Inline(dict(source)),
     "configMap": _config_map,
     "persistentVolumeClaim": lambda source: Claim(source["claimName"], source.get("path", "")),
@@ -316,18 +312,21 @@ def _requirements(wanted: Any) -> Requirements | None:
         parts = wanted["file"].split("/")
         if all(part not in ("", ".", "..") for part in parts):
             return Requirements(file=wanted["file"])
-        raise InvalidSpec("InvalidSpec", f"spec.requirements.file: expected a relative path without '..', got {wanted['file']!r}")
+        raise Hindered(
+            "InvalidSpec", f"spec.requirements.file: expected a relative path without '..', got {wanted['file']!r}"
+        )
     if isinstance(wanted, list) and all(isinstance(line, str) and line and "\n" not in line for line in wanted):
         return Requirements(lines=tuple(wanted))
-    raise InvalidSpec(
-        "InvalidSpec", f"spec.requirements: expected a list of requirements or {{file: requirements.txt}}, got {wanted!r}"
+    raise Hindered(
+        "InvalidSpec",
+        f"spec.requirements: expected a list of requirements or {{file: requirements.txt}}, got {wanted!r}",
     )
 
 
 def _warmup(wanted: Object) -> Warmup:
     request = {key: wanted[key] for key in ("inputs", "outputs") if key in wanted}
     if "outputs" in request and "inputs" not in request:
-        raise InvalidSpec("InvalidSpec", "spec.warmup.outputs: expected inputs beside them, got none")
+        raise Hindered("InvalidSpec", "spec.warmup.outputs: expected inputs beside them, got none")
     golden = json.dumps([request], sort_keys=True, separators=(",", ":")).encode() if request else None
     return Warmup(wanted.get("enabled", True), golden)
 
@@ -356,9 +355,7 @@ def _hydrosphere_labels(wanted: Object | None) -> dict[str, str]:
     return {"HS_INSTANCE_NAME": wanted["servableName"], "HS_INSTANCE_MV_ID": str(wanted["modelVersionId"])}
 
 
-def _max_unavailable(
-    wanted: Object | None, replicas: int | None, autoscaling: Autoscaling | None
-) -> int | str | None:
+def _max_unavailable(wanted: Object | None, replicas: int | None, autoscaling: Autoscaling | None) -> int | str | None:
     if wanted is not None:
         allowed: int | str = wanted.get("maxUnavailable", 1)
         return allowed

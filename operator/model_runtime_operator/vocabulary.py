@@ -72,7 +72,9 @@ CATALOGUE: tuple[Reason, ...] = (
     Reason("NodeLost", "The node that a pod is on does not answer."),
     # the cluster's answers
     Reason("QuotaExceeded", "A quota of the namespace leaves no room."),
-    _stalls("AdmissionDenied", "A policy of the cluster refuses an object: Pod Security, an admission policy, a webhook."),
+    _stalls(
+        "AdmissionDenied", "A policy of the cluster refuses an object: Pod Security, an admission policy, a webhook."
+    ),
     _stalls("NameConflict", "An object that is needed exists, and is somebody else's."),
     _stalls("ObjectRefused", "The API server finds an object invalid."),
     _stalls("ProgressDeadlineExceeded", "The rollout has got nowhere for progressDeadlineSeconds."),
@@ -100,6 +102,14 @@ class Problem:
 
 def problem(word: str, message: str) -> Problem:
     return Problem(REASONS[word], message)
+
+
+class Hindered(Exception):
+    """Something stands in the way of what a ModelRuntime wants; `problem` is what its conditions will say."""
+
+    def __init__(self, word: str, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem(word, message)
 
 
 def table() -> list[tuple[str, bool, str]]:

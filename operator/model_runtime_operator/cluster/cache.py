@@ -12,6 +12,8 @@ from typing import Any
 from .. import names
 from .kinds import CONFIG_MAP, EVENT, MODEL_RUNTIME, Key, Kind, Object, key_of
 
+_GRAVES = 2000  # deletions remembered of each kind: an answer to a write arrives seconds after it, if at all
+
 Listener = Callable[[Key, str], None]  # a ModelRuntime's key, and the kind of object that changed
 
 
@@ -21,8 +23,11 @@ class Cache:
     def __init__(self, on_change: Listener) -> None:
         self._on_change = on_change
         self._objects: dict[str, dict[Key, Object]] = defaultdict(dict)
+        self._removed: dict[str, dict[Key, int]] = defaultdict(dict)
         self._by_runtime: dict[str, dict[Key, set[Key]]] = defaultdict(lambda: defaultdict(set))
-        self._by_source: dict[Key, set[Key]] = defaultdict(set)  # ConfigMap to the ModelRuntimes that take their files from it
+        self._by_source: dict[Key, set[Key]] = defaultdict(
+            set
+        )  # ConfigMap to the ModelRuntimes that take their files from it
         self._events: dict[str, dict[Key, Object]] = defaultdict(dict)  # by the uid of the object they are about
 
     def get(self, kind: Kind, key: Key) -> Object | None:
@@ -42,16 +47,20 @@ class Cache:
     def put(self, kind: Kind, item: Object) -> None:
         key = key_of(item)
         known = self._objects[kind.name].get(key)
-        if known is not None and _version(item) <= _version(known):
+        last = self._removed[kind.name].get(key, 0) if known is None else _version(known)
+        if _version(item) <= last:
             return
         self._forget(kind, key, known)
         self._objects[kind.name][key] = item
         self._remember(kind, key, item)
         self._tell(kind, key, item)
 
-    def remove(self, kind: Kind, key: Key, uid: str | None = None) -> None:
+    def remove(self, kind: Kind, key: Key, gone: Object | None = None) -> None:
+        """Forgets an object; `gone` is the object as it was deleted, whose version no older answer may undo."""
         known = self._objects[kind.name].get(key)
-        if known is None or (uid and known["metadata"].get("uid") != uid):
+        if gone is not None and kind.is_written:
+            self._bury(kind, key, _version(gone))
+        if known is None or (gone and known["metadata"].get("uid") != gone["metadata"].get("uid")):
             return
         self._forget(kind, key, known)
         del self._objects[kind.name][key]
@@ -65,6 +74,13 @@ class Cache:
                 self.remove(kind, key)
         for item in items:
             self.put(kind, item)
+
+    def _bury(self, kind: Kind, key: Key, version: int) -> None:
+        graves = self._removed[kind.name]
+        graves.pop(key, None)
+        graves[key] = version
+        if len(graves) > _GRAVES:
+            del graves[next(iter(graves))]
 
     def _remember(self, kind: Kind, key: Key, item: Object) -> None:
         if runtime := _runtime_of(item):

@@ -11,6 +11,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
-METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 CALL_SECONDS = 10.0
@@ -35,20 +36,27 @@ _LATER = {408, 429, 500, 502, 503, 504}
 _MAX_LINE = 64 * 1024 * 1024  # an object's JSON is one line of a watch
 
 
-async def load_configuration(kubeconfig: Path | None) -> Configuration:
-    """Where the API server is and who we are there: the file, or the pod's service account."""
+@dataclass(frozen=True)
+class Access:
+    """Where the API server is, and who we are there."""
+
+    configuration: Any  # kubernetes' own; its tokens are read again when they expire
+    tls: ssl.SSLContext | None
+
+
+async def access(kubeconfig: Path | None) -> Access:
+    """Access by a kubeconfig, or as the pod's service account."""
     configuration = Configuration()
-    if kubeconfig is not None:
-        with tempfile.TemporaryDirectory() as folder:  # certificates out of the file; read once, below
-            await kubernetes_config.load_kube_config(str(kubeconfig), client_configuration=configuration, temp_file_path=folder)
-            configuration.ssl_context = _ssl_context(configuration)
-    else:
-        kubernetes_config.load_incluster_config(client_configuration=configuration)
-        configuration.ssl_context = _ssl_context(configuration)
-    return configuration
+    load: Any = kubernetes_config
+    with tempfile.TemporaryDirectory() as folder:  # for the certificates in the file; they are read at once
+        if kubeconfig is None:
+            load.load_incluster_config(client_configuration=configuration)
+        else:
+            await load.load_kube_config(str(kubeconfig), client_configuration=configuration, temp_file_path=folder)
+        return Access(configuration, _ssl_context(configuration))
 
 
-def _ssl_context(configuration: Configuration) -> ssl.SSLContext | None:
+def _ssl_context(configuration: Any) -> ssl.SSLContext | None:
     if not configuration.host.startswith("https"):
         return None
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
@@ -62,9 +70,9 @@ def _ssl_context(configuration: Configuration) -> ssl.SSLContext | None:
 class Connection:
     """One HTTP session with the API server. `close` it."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        self._configuration = configuration
-        connector = aiohttp.TCPConnector(limit=64, ssl=configuration.ssl_context or True)
+    def __init__(self, access: Access) -> None:
+        self._configuration = access.configuration
+        connector = aiohttp.TCPConnector(limit=64, ssl=access.tls or True)
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_MAX_LINE, trust_env=False)
 
     async def close(self) -> None:

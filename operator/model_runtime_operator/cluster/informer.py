@@ -6,12 +6,13 @@ import asyncio
 import logging
 import random
 import time
+from typing import Any
 
 from .. import metrics
 from .cache import Cache
 from .connection import METADATA_LIST, METADATA_ONLY, Connection
 from .errors import ClusterError, Refused
-from .kinds import Kind, Object, key_of
+from .kinds import Kind, key_of
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Informer:
     def __init__(self, connection: Connection, cache: Cache, kind: Kind, namespace: str | None) -> None:
         self._connection, self._cache, self.kind, self._namespace = connection, cache, kind, namespace
         self._path = kind.path(namespace)
+        self._version = ""
         self.synced = asyncio.Event()
         self.last_sign = time.monotonic()
 
@@ -34,25 +36,30 @@ class Informer:
         return time.monotonic() - self.last_sign
 
     async def run(self) -> None:
-        pause, version = FIRST_PAUSE, ""
+        pause = FIRST_PAUSE
         while True:
             try:
-                version = version or await self._list()
-                async for version in self._events(version):
+                if not self._version:
+                    await self._list()
+                async for event in self._connection.watch(*self._request()):
+                    self._take(event)
                     pause = FIRST_PAUSE
                 why = "ended"
             except _Gone:
-                version, why = "", "gone"
+                self._version, why = "", "gone"
             except ClusterError as error:
                 why = "refused" if isinstance(error, Refused) else "broken"
-                version = "" if isinstance(error, Refused) else version
-                log.warning("watch broken", extra={"kind": self.kind.name, "error": str(error), "again_in": round(pause, 1)})
+                self._version = "" if isinstance(error, Refused) else self._version
+                log.warning(
+                    "watch broken", extra={"kind": self.kind.name, "error": str(error), "again_in": round(pause, 1)}
+                )
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(pause * 2, LONGEST_PAUSE)
             metrics.WATCH_RESTARTS.labels(self.kind.name, why).inc()
 
-    async def _list(self) -> str:
-        items, token, version = [], "", ""
+    async def _list(self) -> None:
+        items: list[Any] = []
+        token = version = ""
         while True:
             params = {**self._selectors(), "limit": PAGE, **({"continue": token} if token else {})}
             accept = METADATA_LIST if self.kind.metadata_only else "application/json"
@@ -69,24 +76,22 @@ class Informer:
         self._cache.replace(self.kind, self._namespace, items)
         self.last_sign = time.monotonic()
         self.synced.set()
-        return str(version)
+        self._version = str(version)
 
-    async def _events(self, version: str):  # type: ignore[no-untyped-def]
+    def _request(self) -> tuple[str, str, dict[str, str]]:
         accept = METADATA_ONLY if self.kind.metadata_only else "application/json"
-        params = {**self._selectors(), "resourceVersion": version}
-        async for event in self._connection.watch(self._path, accept, params):
-            self.last_sign = time.monotonic()
-            if event["type"] == "ERROR":
-                raise _Gone
-            yield self._take(event["type"], event["object"])
+        return self._path, accept, {**self._selectors(), "resourceVersion": self._version}
 
-    def _take(self, kind_of_event: str, item: Object) -> str:
-        version = str(item["metadata"]["resourceVersion"])
-        if kind_of_event == "DELETED":
-            self._cache.remove(self.kind, key_of(item), item["metadata"].get("uid"))
-        elif kind_of_event != "BOOKMARK":
+    def _take(self, event: dict[str, Any]) -> None:
+        self.last_sign = time.monotonic()
+        item = event["object"]
+        if event["type"] == "ERROR":
+            raise _Gone
+        self._version = str(item["metadata"]["resourceVersion"])
+        if event["type"] == "DELETED":
+            self._cache.remove(self.kind, key_of(item), item)
+        elif event["type"] != "BOOKMARK":
             self._cache.put(self.kind, self.kind.keep(item))
-        return version
 
     def _selectors(self) -> dict[str, str]:
         selectors = {"labelSelector": self.kind.label_selector, "fieldSelector": self.kind.field_selector}

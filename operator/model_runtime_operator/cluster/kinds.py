@@ -26,12 +26,23 @@ def _with_owned_replicas(item: Object) -> Object:
 
 def _owns_replicas(manager: Mapping[str, Any]) -> bool:
     owned = ((manager.get("fieldsV1") or {}).get("f:spec") or {}).keys()
-    return manager.get("manager") == names.FIELD_MANAGER and manager.get("operation") == "Apply" and "f:replicas" in owned
+    return (
+        manager.get("manager") == names.FIELD_MANAGER and manager.get("operation") == "Apply" and "f:replicas" in owned
+    )
 
 
 def _pod(item: Object) -> Object:
     metadata, spec = item["metadata"], item["spec"]
-    kept = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", "creationTimestamp", "deletionTimestamp")
+    kept = (
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "labels",
+        "ownerReferences",
+        "creationTimestamp",
+        "deletionTimestamp",
+    )
     return {
         "metadata": {key: metadata[key] for key in kept if key in metadata},
         "spec": {"nodeName": spec["nodeName"]} if "nodeName" in spec else {},
@@ -52,8 +63,14 @@ def _metadata(item: Object) -> Object:
     metadata = item["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "deletionTimestamp")
     ours = {key: value for key, value in (metadata.get("annotations") or {}).items() if key == names.APPLIED}
-    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if names.LABEL in (metadata.get("labels") or {})}
-    return {"metadata": {**{key: metadata[key] for key in kept if key in metadata}, "annotations": ours, "labels": labels}}
+    labels = {
+        key: value
+        for key, value in (metadata.get("labels") or {}).items()
+        if names.LABEL in (metadata.get("labels") or {})
+    }
+    return {
+        "metadata": {**{key: metadata[key] for key in kept if key in metadata}, "annotations": ours, "labels": labels}
+    }
 
 
 def _event(item: Object) -> Object:

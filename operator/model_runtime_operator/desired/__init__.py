@@ -6,18 +6,19 @@ Only what we mean is said: every field that is left out may be set by others and
 
 from __future__ import annotations
 
-from ..spec import ConfigMap, Inline, InvalidSpec, ModelRuntime, Promise, check_entry, promise_of
+from ..spec import ConfigMap, Inline, ModelRuntime, Promise, check_entry, promise_of
+from ..vocabulary import Hindered
 from . import access, model, workload
 from .platform import Dict, Files, Platform
 from .rendering import bare
 
-__all__ = ["Dict", "Files", "Platform", "contract_of", "objects"]
+__all__ = ["Dict", "Files", "Platform", "contract_of", "model_digest", "objects"]
 
 
 def objects(runtime: ModelRuntime, platform: Platform, files: Files | None = None) -> list[Dict]:
     """The objects, in the order in which they are applied. `files` is what the source ConfigMap holds, where there is one.
 
-    Raises InvalidSpec where the source cannot be served.
+    Raises Hindered where the source cannot be served.
     """
     promise = contract_of(runtime, files)
     return [
@@ -35,6 +36,11 @@ def objects(runtime: ModelRuntime, platform: Platform, files: Files | None = Non
     ]
 
 
+def model_digest(runtime: ModelRuntime, files: Files | None) -> str | None:
+    """A digest of the model's files where one can be known from outside the pods."""
+    return model.digest(runtime, files)
+
+
 def contract_of(runtime: ModelRuntime, files: Files | None) -> Promise | None:
     """The contract as far as it can be known from outside the pods; None where only they can read it."""
     if isinstance(runtime.source, ConfigMap) and files is not None:
@@ -42,13 +48,13 @@ def contract_of(runtime: ModelRuntime, files: Files | None) -> Promise | None:
         paths = runtime.source.paths(list(files.keys))
         missing = sorted(key for key in paths.values() if key not in files.keys)
         if missing:
-            raise InvalidSpec("SourceNotFound", f"{where}: has no key {', '.join(missing)}")
+            raise Hindered("SourceNotFound", f"{where}: has no key {', '.join(missing)}")
         if runtime.image is None:  # a runtime of one's own serves what it likes
             check_entry(where, list(paths))
         if runtime.promise is None:
             if files.protobin is None:
-                raise InvalidSpec("ContractMissing", f"{where}: expected contract.protobin, as contract.fromModel says")
+                raise Hindered("ContractMissing", f"{where}: expected contract.protobin, as contract.fromModel says")
             return promise_of(files.protobin, where)
     if runtime.promise is None and isinstance(runtime.source, Inline):
-        raise InvalidSpec("ContractMissing", "inline files are text and cannot hold contract.protobin")
+        raise Hindered("ContractMissing", "inline files are text and cannot hold contract.protobin")
     return runtime.promise

@@ -1,7 +1,8 @@
 """How /model comes to be: the ConfigMaps, volumes, mounts and init steps of each source. Pure.
 
-The runtime sees read-only mounts side by side: /model/contract.protobin, /model/files, /model/lib, /model/warmup.json. ConfigMaps,
-claims and OCI volumes are mounted where they are; only what must be fetched, copied or installed goes through an emptyDir.
+The runtime sees read-only mounts side by side: /model/contract.protobin, /model/files, /model/lib, /model/warmup.json.
+ConfigMaps, claims and OCI volumes are mounted where they are; only what must be fetched, copied or installed goes through an
+emptyDir.
 """
 
 from __future__ import annotations
@@ -84,15 +85,31 @@ def _files(runtime: ModelRuntime, platform: Platform, files: Files | None) -> As
     return _fetched(runtime, platform, source)
 
 
+def digest(runtime: ModelRuntime, files: Files | None) -> str | None:
+    """What is known of the files' identity: a digest of their bytes, or the one they are checked against."""
+    source = runtime.source
+    if isinstance(source, Inline):
+        return "sha256:" + hashlib.sha256(_listing(source)).hexdigest()
+    if isinstance(source, ConfigMap) and files is not None:
+        return "sha256:" + files_digest(source.paths(sorted(files.keys)), files)
+    if isinstance(source, Http):
+        return "sha256:" + source.sha256
+    if isinstance(source, S3) and source.manifest_sha256:
+        return "sha256:" + source.manifest_sha256
+    return source.reference.partition("@")[2] or None if isinstance(source, Image) else None
+
+
 def files_digest(items: dict[str, str], files: Files) -> str:
     """Changes when a byte that the model can see changes, and only then."""
     listing = "".join(f"{files.keys.get(key, '')}  {path}\n" for path, key in sorted(items.items()))
-    return hashlib.sha256(listing.encode()).hexdigest()[:32]
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def _config_map(name: str, items: dict[str, str]) -> Assembly:
     listed = [{"key": key, "path": path} for path, key in sorted(items.items())]
-    return Assembly([{"name": "files", "configMap": {"name": name, "items": listed}}], [], [_mount("files", FILES_PATH)])
+    return Assembly(
+        [{"name": "files", "configMap": {"name": name, "items": listed}}], [], [_mount("files", FILES_PATH)]
+    )
 
 
 def _image(source: Image, platform: Platform) -> Assembly:
@@ -108,12 +125,20 @@ def _image(source: Image, platform: Platform) -> Assembly:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": "files", "mountPath": "/target"}],
     }
-    return Assembly([_empty("files")], [step], [_mount("files", FILES_PATH, FILES_DIR if source.is_hydrosphere else "")])
+    return Assembly(
+        [_empty("files")], [step], [_mount("files", FILES_PATH, FILES_DIR if source.is_hydrosphere else "")]
+    )
 
 
 def _fetched(runtime: ModelRuntime, platform: Platform, source: Http | S3) -> Assembly:
     arguments, variables = _fetch_http(source) if isinstance(source, Http) else _fetch_s3(source)
-    step = _step(runtime, platform, "fetch", ["fetch", *arguments, "--into", "/target"], [{"name": "files", "mountPath": "/target"}])
+    step = _step(
+        runtime,
+        platform,
+        "fetch",
+        ["fetch", *arguments, "--into", "/target"],
+        [{"name": "files", "mountPath": "/target"}],
+    )
     if source.credentials:
         step["envFrom"] = [{"secretRef": {"name": source.credentials}}]
     step["env"] += variables
@@ -151,7 +176,13 @@ def _contract(runtime: ModelRuntime, platform: Platform, promise: Promise | None
         arguments = ["fetch", "contract", f"/source/{CONTRACT_FILE}", "--expect", CONTRACT_PATH]
         return given + Assembly([], [_step(runtime, platform, "contract", arguments, [found, *mounts])], [])
     taken = {"name": "taken", "mountPath": "/target"}
-    step = _step(runtime, platform, "contract", ["fetch", "contract", f"/source/{CONTRACT_FILE}", "--into", "/target"], [found, taken])
+    step = _step(
+        runtime,
+        platform,
+        "contract",
+        ["fetch", "contract", f"/source/{CONTRACT_FILE}", "--into", "/target"],
+        [found, taken],
+    )
     return given + Assembly([_empty("taken")], [step], [_mount("taken", CONTRACT_PATH, CONTRACT_FILE)])
 
 
@@ -175,7 +206,17 @@ def _library(runtime: ModelRuntime, platform: Platform, source: Assembly) -> Ass
     return Assembly([_empty("library")], [step], [_mount("library", LIBRARY_PATH, "lib")])
 
 
-_INSTALLER_PREFIXES = ("PIP_", "UV_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_")
+_INSTALLER_PREFIXES = (
+    "PIP_",
+    "UV_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_",
+)
 
 
 # Parts ----------------------------------------------------------------------------------------------------------------
@@ -231,8 +272,11 @@ def _contract_name(runtime: ModelRuntime, promise: Promise | None) -> str:
 
 
 def _files_name(runtime: ModelRuntime, source: Inline) -> str:
-    listing = "".join(f"{path}\0{text}\0" for path, text in sorted(source.files.items()))
-    return names.hashed(runtime.name, "files", listing.encode())
+    return names.hashed(runtime.name, "files", _listing(source))
+
+
+def _listing(source: Inline) -> bytes:
+    return "".join(f"{path}\0{text}\0" for path, text in sorted(source.files.items())).encode()
 
 
 def _inline_keys(source: Inline) -> dict[str, str]:

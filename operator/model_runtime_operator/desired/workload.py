@@ -14,7 +14,9 @@ from .rendering import head
 
 READINESS_SERVICE = "hydrosphere.serving.runtime.PredictionService"  # serving once the model answers; "" is the process
 PRE_STOP_SECONDS = 5  # endpoints propagate before SIGTERM; measured: with none, 9 of 318 new connections are refused
-TERMINATION_GRACE_SECONDS = 60  # preStop, then the runtime's drain delay (3 s) and its grace for calls in flight (25 s), and room
+TERMINATION_GRACE_SECONDS = (
+    60  # preStop, then the runtime's drain delay (3 s) and its grace for calls in flight (25 s), and room
+)
 HISTORY_LIMIT = 3  # ReplicaSets kept for `kubectl rollout undo`; each keeps its contract alive
 
 
@@ -79,7 +81,9 @@ def _environment(runtime: ModelRuntime) -> list[Any]:
         **({} if runtime.warmup.enabled else {"WARMUP": "false"}),
     }
     theirs = {each["name"] for each in runtime.pod.env}
-    return [{"name": name, "value": value} for name, value in ours.items() if name not in theirs] + list(runtime.pod.env)
+    return [{"name": name, "value": value} for name, value in ours.items() if name not in theirs] + list(
+        runtime.pod.env
+    )
 
 
 def _probe(runtime: ModelRuntime, service: str | None = None, *, period: int, failures: int) -> Dict:

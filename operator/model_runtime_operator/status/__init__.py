@@ -1,14 +1,15 @@
 """The status of a ModelRuntime, judged from what was observed and nothing else. Pure: the time is an argument.
 
-All conditions are always there. `Stalled` and `Reconciling` are never true together, and neither is true when `Ready` is: so kstatus
-reads Failed, InProgress or Current, whichever order it looks in.
+All conditions are always there. `Stalled` and `Reconciling` are never true together, and neither is true when `Ready` is: so
+kstatus reads Failed, InProgress or Current, whichever order it looks in.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .. import names
 from ..spec import ModelRuntime, Object, Promise
@@ -16,16 +17,19 @@ from ..vocabulary import (
     AVAILABLE,
     CONTRACT_ACCEPTED,
     READY,
-    RECONCILING,
     REASONS,
+    RECONCILING,
     STALLED,
     Problem,
     problem,
 )
 from . import failures
+from .failures import refused
 from .observed import Observed, Rollout, condition, rollout
+from .transitions import Transition
+from .transitions import between as transitions
 
-__all__ = ["Observed", "Outcome", "of"]
+__all__ = ["Observed", "Outcome", "Transition", "of", "refused", "transitions"]
 
 _CONTRACT_WORDS = ("ContractInvalid", "ContractMissing", "ContractMismatch")
 MESSAGE_LIMIT = 4000  # characters; the API allows 32768, people read less
@@ -50,14 +54,16 @@ class _Verdict:
     cause: Problem  # why it is (not) ready
 
 
-def of(body: Object, outcome: Outcome, observed: Observed, *, now: str, domain: str = "cluster.local") -> dict[str, object]:
+def of(
+    body: Object, outcome: Outcome, observed: Observed, *, now: str, domain: str = "cluster.local"
+) -> dict[str, Any]:
     """The status to be written for `body`. `now` dates the conditions that change; the others keep their time."""
     numbers = rollout(observed.deployment)
     verdict = _judge(outcome, observed, numbers)
     generation = body["metadata"].get("generation", 1)
     previous = (body.get("status") or {}).get("conditions") or ()
     answers = _answers(verdict, outcome, observed)
-    status: dict[str, object] = {
+    status: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": [_dated(answer, previous, generation, now) for answer in answers],
         "replicas": numbers.replicas,
@@ -87,7 +93,7 @@ def _judge(outcome: Outcome, observed: Observed, numbers: Rollout) -> _Verdict:
 def _settled(runtime: ModelRuntime, observed: Observed, numbers: Rollout) -> _Verdict:
     if numbers.wanted == 0:
         return _Verdict(False, False, problem("ScaledToZero", "no pods are wanted (replicas: 0), so nothing serves"))
-    text = f"revision {observed.revision} is rolled out; {_pods(numbers.ready)} of {numbers.wanted} serve"
+    text = f"revision {observed.revision} is rolled out, {_serve(observed.serving)}"
     return _Verdict(True, False, problem("Available", text))
 
 
@@ -108,10 +114,10 @@ def _unsettled(runtime: ModelRuntime, observed: Observed, numbers: Rollout) -> _
 
 def _waiting_for(observed: Observed, numbers: Rollout) -> str:
     if observed.deployment is None or not numbers.is_observed or not observed.current_pods:
-        return "waiting for the cluster to create pods"
+        return f"0 of {numbers.wanted or 1} pods of the latest revision are ready"
     if numbers.available < numbers.wanted or numbers.updated < numbers.wanted:
         new = sum(condition(pod, "Ready").get("status") == "True" for pod in observed.current_pods)
-        return f"{new} of {numbers.wanted} pods of revision {observed.revision} are ready"
+        return f"{new} of {numbers.wanted} pods of the latest revision are ready"
     if numbers.replicas > numbers.updated:
         return f"{_pods(numbers.replicas - numbers.updated)} of older revisions are still ending"
     return f"Service {observed.deployment['metadata']['name']} has no ready endpoint yet"
@@ -119,6 +125,10 @@ def _waiting_for(observed: Observed, numbers: Rollout) -> str:
 
 def _pods(count: int) -> str:
     return f"{count} pod" if count == 1 else f"{count} pods"
+
+
+def _serve(count: int) -> str:
+    return "1 pod serves" if count == 1 else f"{count} pods serve"
 
 
 # The answers ----------------------------------------------------------------------------------------------------------
@@ -138,7 +148,7 @@ def _answers(verdict: _Verdict, outcome: Outcome, observed: Observed) -> Iterato
 
 def _available(verdict: _Verdict, observed: Observed, word: str, text: str) -> _Answer:
     if observed.serving:
-        return AVAILABLE, "True", "Available", f"{_pods(observed.serving)} serve" + ("s" if observed.serving == 1 else "")
+        return AVAILABLE, "True", "Available", _serve(observed.serving)
     return AVAILABLE, "False", "NotAvailable" if verdict.is_ready else word, text
 
 
@@ -161,9 +171,9 @@ def _truth(value: bool) -> str:
     return "True" if value else "False"
 
 
-def _dated(answer: _Answer, previous: object, generation: int, now: str) -> dict[str, object]:
+def _dated(answer: _Answer, previous: Sequence[Object], generation: int, now: str) -> dict[str, Any]:
     kind, value, reason, message = answer
-    before = next((each for each in previous if each["type"] == kind), {}) if isinstance(previous, (list, tuple)) else {}
+    before: Object = next((each for each in previous if each["type"] == kind), {})
     return {
         "type": kind,
         "status": value,
@@ -174,8 +184,8 @@ def _dated(answer: _Answer, previous: object, generation: int, now: str) -> dict
     }
 
 
-def _facts(outcome: Outcome, domain: str) -> dict[str, object]:
-    facts: dict[str, object] = {}
+def _facts(outcome: Outcome, domain: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
     if outcome.runtime is not None:
         runtime = outcome.runtime
         facts["endpoint"] = names.endpoint(runtime.name, runtime.namespace, runtime.port, domain)

@@ -31,8 +31,11 @@ _MEANINGS = (
     (re.compile(r'configmap "[^"]*" not found|non-existent config key|in ConfigMap ', re.IGNORECASE), "SourceNotFound"),
     (re.compile(r'persistentvolumeclaim "[^"]*" not found', re.IGNORECASE), "SourceNotFound"),
     (re.compile(r"subPath", re.IGNORECASE), "SourceNotFound"),
-    (re.compile(r"unbound immediate PersistentVolumeClaims|persistentvolumeclaim .* (not bound|pending)|volume binding", re.I), "VolumePending"),
-    (re.compile(r"image volume|volume source type.*image|image_volume|imagevolume", re.IGNORECASE), "ImageVolumeUnsupported"),
+    (re.compile(r"unbound immediate PersistentVolumeClaims|volume binding|not bound", re.IGNORECASE), "VolumePending"),
+    (
+        re.compile(r"image volume|volume source type.*image|image_volume|imagevolume", re.IGNORECASE),
+        "ImageVolumeUnsupported",
+    ),
 )
 
 
@@ -50,20 +53,22 @@ def _all(observed: Observed) -> Iterator[Problem]:
             yield from _of_pod(pod, observed)
 
 
-def refusal(message: str) -> str:
-    """The word for a text with which the API server refuses an object."""
-    if "exceeded quota" in message or "is forbidden: maximum" in message or "is forbidden: minimum" in message:
+def refused(code: int, message: str) -> str:
+    """The word for the HTTP status and text with which the API server refuses an object."""
+    if re.search(r"exceeded quota|is forbidden: (maximum|minimum)", message):
         return "QuotaExceeded"
-    if "must specify a volume type" in message:
+    if "must specify a volume type" in message:  # it drops volumes of images where it does not know them
         return "ImageVolumeUnsupported"
-    return "AdmissionDenied"
+    if code == 409:
+        return "NameConflict"
+    return "AdmissionDenied" if code == 403 or "denied the request" in message else "ObjectRefused"
 
 
 def _refused_pods(observed: Observed) -> Iterator[Problem]:
     failed = condition(observed.deployment, "ReplicaFailure")
     if failed.get("status") == "True" and observed.deployment is not None:
         text = str(failed.get("message", ""))
-        yield problem(refusal(text), f"Deployment {observed.deployment['metadata']['name']}: {text}")
+        yield problem(refused(403, text), f"Deployment {observed.deployment['metadata']['name']}: {text}")
 
 
 def _of_pod(pod: Object, observed: Observed) -> Iterator[Problem]:
@@ -89,7 +94,9 @@ def _lost(pod: Object, observed: Observed, where: str) -> Iterator[Problem]:
         yield problem("NodeLost", f"{where} on node {pod['spec'].get('nodeName', '?')}: {text}")
     elif why in ("Evicted", "TerminationByKubelet", "PreemptionByScheduler", "Preempting"):
         yield problem("Evicted", f"{where}: {text}")
-    elif status.get("phase") == "Failed" and why:  # refused by the kubelet: OutOfcpu, NodeAffinity, UnexpectedAdmissionError, …
+    elif (
+        status.get("phase") == "Failed" and why
+    ):  # refused by the kubelet: OutOfcpu, NodeAffinity, UnexpectedAdmissionError, …
         yield problem("Unschedulable", f"{where}: {why}: {text}")
 
 

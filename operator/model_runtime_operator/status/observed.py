@@ -36,7 +36,9 @@ class Observed:
         """Pods of the latest revision, the oldest first, so that what is said about them does not flicker."""
         owner = self.current_replica_set
         mine = [pod for pod in self.pods if owner is not None and uid(owner) in owners(pod)]
-        return tuple(sorted(mine, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"])))
+        return tuple(
+            sorted(mine, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
+        )
 
     @property
     def serving(self) -> int:

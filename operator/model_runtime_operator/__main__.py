@@ -1,0 +1,24 @@
+"""`python -m model_runtime_operator`: what the image does. Watches WATCH_NAMESPACES, or all."""
+
+from __future__ import annotations
+
+import sys
+
+import kopf
+
+from . import handlers  # noqa: F401 - registers itself with kopf
+from .settings import InvalidSetting, from_environment
+
+
+def main() -> int:
+    try:
+        settings = from_environment()
+    except InvalidSetting as error:
+        sys.stderr.write(f"model-runtime-operator: {error}\n")
+        return 2
+    kopf.run(clusterwide=not settings.namespaces, namespaces=settings.namespaces, standalone=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""The operator as one value: connection, caches, queue, election, watchdog and workers, started and stopped together.
+
+kopf starts it and feeds it ModelRuntimes (`handlers`); what is to be done with each is in `reconcile`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from . import metrics
+from .cluster import Cluster, ClusterError, NotLeading
+from .cluster.cache import Cache
+from .cluster.connection import Connection, access
+from .cluster.informer import Informer
+from .cluster.kinds import MODEL_RUNTIME, OBSERVED, Key, key_of
+from .cluster.lease import AlwaysLeading, Election
+from .desired import Platform
+from .queue import Queue
+from .reconcile import reconcile
+from .settings import Settings
+from .watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+GATHER_SECONDS = 0.5  # changes of children come in flocks: one look at all of them
+_IMAGE_VOLUMES_SINCE = (1, 35)  # on by default
+_PRE_STOP_SLEEP_SINCE = (1, 30)  # on by default
+
+
+class Engine:
+    """Made by `start`, ended by `stop`."""
+
+    def __init__(self, settings: Settings, connection: Connection, platform: Platform) -> None:
+        self._settings, self._connection, self._platform = settings, connection, platform
+        self.queue = Queue()
+        self.cache = Cache(self._wake)
+        namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
+        self.informers = [Informer(connection, self.cache, kind, where) for kind in OBSERVED for where in namespaces]
+        self.watchdog = Watchdog(connection, self.cache, self.informers, namespaces)
+        self.election = self._election()
+        self.cluster = Cluster(connection, self.cache, self.election)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Engine:
+        connection = Connection(await access(settings.kubeconfig))
+        engine = cls(settings, connection, await _platform(settings, connection))
+        engine._spawn()
+        return engine
+
+    async def stop(self) -> None:
+        """Ends all work, then gives the Lease up: nothing is written after another replica may lead."""
+        *others, election = self._tasks
+        await _cancel(others)
+        await _cancel([election])
+        if isinstance(self.election, Election):
+            try:
+                await self.election.release()
+            except ClusterError as error:
+                log.warning("the Lease was not given up", extra={"error": str(error)})
+        await self._connection.close()
+
+    def saw(self, kind_of_event: str | None, body: dict[str, Any]) -> None:
+        """kopf's news of a ModelRuntime: into the cache, which wakes the queue."""
+        if kind_of_event == "DELETED":
+            self.cache.remove(MODEL_RUNTIME, key_of(body), body)
+        else:
+            body["metadata"].pop("managedFields", None)
+            self.cache.put(MODEL_RUNTIME, body)
+
+    @property
+    def is_synced(self) -> bool:
+        return all(informer.synced.is_set() for informer in self.informers)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the operator itself, and only a restart would mend."""
+        ended = [task.get_name() for task in self._tasks if task.done()]
+        return [*(f"{name} has ended" for name in ended), *self.watchdog.problems]
+
+    def _election(self) -> Election | AlwaysLeading:
+        settings = self._settings
+        if not settings.leader_election:
+            metrics.LEADING.set(1)
+            return AlwaysLeading()
+        return Election(
+            self._connection, settings.lease_namespace, settings.lease_name, settings.identity, self._on_leading
+        )
+
+    def _spawn(self) -> None:
+        work = [(f"watch of {each.kind.name}", each.run()) for each in self.informers]
+        work += [(f"worker {number}", self._work()) for number in range(self._settings.workers)]
+        work += [("watchdog", self.watchdog.run()), ("resync", self._resync())]
+        work += [("election", self.election.run() if isinstance(self.election, Election) else asyncio.sleep(10**9))]
+        self._tasks = [asyncio.create_task(each, name=name) for name, each in work]
+
+    def _wake(self, key: Key, kind: str) -> None:
+        if self.election.is_leading:
+            self.queue.add(key, 0.0 if kind == MODEL_RUNTIME.name else GATHER_SECONDS)
+
+    def _on_leading(self, is_leading: bool) -> None:
+        self.queue.clear()
+        if is_leading:
+            self._add_all()
+
+    def _add_all(self) -> None:
+        for key in self.cache.keys(MODEL_RUNTIME):
+            self.queue.add(key)
+
+    async def _resync(self) -> None:
+        """Looks at everything again from time to time, though nothing should need it."""
+        while True:
+            await asyncio.sleep(self._settings.resync_seconds)
+            if self.election.is_leading:
+                self._add_all()
+
+    async def _work(self) -> None:
+        for informer in self.informers:
+            await informer.synced.wait()
+        while True:
+            key = await self.queue.take()
+            try:
+                await self._reconcile(key)
+            finally:
+                self.queue.done(key)
+
+    async def _reconcile(self, key: Key) -> None:
+        began = time.monotonic()
+        outcome = "done"
+        try:
+            await reconcile(key, self.cluster, self._platform)
+            self.queue.succeeded(key)
+        except NotLeading:
+            outcome = "not leading"
+        except ClusterError as error:
+            outcome = type(error).__name__
+            delay = self.queue.failed(key)
+            log.warning(
+                "again later", extra={"modelruntime": "/".join(key), "error": str(error), "in": round(delay, 1)}
+            )
+        except Exception:  # a defect of ours must not end the worker
+            outcome = "defect"
+            log.exception(
+                "reconcile failed", extra={"modelruntime": "/".join(key), "in": round(self.queue.failed(key), 1)}
+            )
+        finally:
+            metrics.RECONCILES.labels(outcome).inc()
+            metrics.RECONCILE_SECONDS.observe(time.monotonic() - began)
+
+
+async def _platform(settings: Settings, connection: Connection) -> Platform:
+    """The platform, asked of the API server's version where the settings leave it open."""
+    answer = await connection.get("/version")
+    version = (int(answer["major"]), int("".join(char for char in answer["minor"] if char.isdigit())))
+    image_volumes = version >= _IMAGE_VOLUMES_SINCE if settings.image_volumes is None else settings.image_volumes
+    return Platform(
+        runtime_image=settings.runtime_image,
+        image_volumes=image_volumes,
+        pre_stop_sleep=version >= _PRE_STOP_SLEEP_SINCE,
+        cluster_domain=settings.cluster_domain,
+    )
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

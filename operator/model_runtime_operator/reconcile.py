@@ -1,0 +1,76 @@
+"""The main path: what a ModelRuntime says becomes objects, and what the cluster shows becomes its status.
+
+The same whatever woke us. It may be run at any time, any number of times, and be cut off anywhere.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from typing import Any
+
+from . import desired, spec, status
+from .cluster import Cluster, Refused
+from .desired import Files, Platform
+from .spec import ModelRuntime
+from .status import Outcome
+from .vocabulary import Hindered
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+
+
+async def reconcile(key: Key, cluster: Cluster, platform: Platform) -> None:
+    """Brings the ModelRuntime's objects to what it says, and its status to what is true. Raises ClusterError to be run again."""
+    body = cluster.model_runtime(key)
+    if body is None or "deletionTimestamp" in body["metadata"]:
+        return  # its objects go by their owner references
+    outcome = await _bring_about(body, cluster, platform)
+    new = status.of(body, outcome, cluster.observe(key), now=_now(), domain=platform.cluster_domain)
+    if new != body.get("status"):
+        await _publish(body, new, cluster)
+
+
+async def _bring_about(body: dict[str, Any], cluster: Cluster, platform: Platform) -> Outcome:
+    runtime = None
+    try:
+        runtime = spec.parse(body)
+        files = await _files(runtime, cluster)
+        wanted = desired.objects(runtime, platform, files)
+        for each in wanted:
+            await _apply(each, cluster)
+        await cluster.prune((runtime.namespace, runtime.name), wanted)
+    except Hindered as error:
+        return Outcome(runtime, runtime.promise if runtime else None, error.problem)
+    return Outcome(runtime, desired.contract_of(runtime, files), model_digest=desired.model_digest(runtime, files))
+
+
+async def _files(runtime: ModelRuntime, cluster: Cluster) -> Files | None:
+    if not isinstance(runtime.source, spec.ConfigMap):
+        return None
+    files = await cluster.files((runtime.namespace, runtime.source.name))
+    if files is None:
+        raise Hindered("SourceNotFound", f"ConfigMap {runtime.source.name}: not found in namespace {runtime.namespace}")
+    return files
+
+
+async def _apply(wanted: dict[str, Any], cluster: Cluster) -> None:
+    """What the API server refuses is a fact about the ModelRuntime, in a word of the catalogue."""
+    try:
+        await cluster.apply(wanted)
+    except Refused as refusal:
+        word = status.refused(refusal.status, refusal.message)
+        raise Hindered(word, f"{wanted['kind']} {wanted['metadata']['name']}: {refusal.message}") from None
+
+
+async def _publish(body: dict[str, Any], new: dict[str, Any], cluster: Cluster) -> None:
+    old = body.get("status") or {}
+    await cluster.write_status(body, new)
+    for number, transition in enumerate(status.transitions(old, new)):
+        log.info(transition.message, extra={"modelruntime": body["metadata"]["name"], "reason": transition.reason})
+        await cluster.tell(body, transition, now=_now(), number=number)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

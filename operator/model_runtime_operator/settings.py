@@ -1,0 +1,84 @@
+"""The operator's settings: the environment, read once and checked here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class InvalidSetting(Exception):
+    """A variable that cannot be used, with what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set about an operator. Times are in seconds."""
+
+    runtime_image: str
+    namespaces: tuple[str, ...] = ()  # none: all
+    cluster_domain: str = "cluster.local"
+    image_volumes: bool | None = None  # None: as the API server's version says
+    kubeconfig: Path | None = None  # None: the pod's service account
+    leader_election: bool = True
+    lease_namespace: str = "default"
+    lease_name: str = "model-runtime-operator"
+    identity: str = "model-runtime-operator"
+    workers: int = 8
+    resync_seconds: float = 600.0
+    http_port: int = 8080
+    log_level: str = "info"
+    log_format: str = "text"
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings that the environment asks for. Raises InvalidSetting."""
+    variables = {key: value.strip() for key, value in (os.environ if environment is None else environment).items()}
+    given = {name: text for name, text in variables.items() if text}
+    if "RUNTIME_IMAGE" not in given:
+        raise InvalidSetting("RUNTIME_IMAGE: expected the image of the runtime, got nothing")
+    return Settings(
+        runtime_image=given["RUNTIME_IMAGE"],
+        namespaces=tuple(name.strip() for name in given.get("WATCH_NAMESPACES", "").split(",") if name.strip()),
+        cluster_domain=given.get("CLUSTER_DOMAIN", "cluster.local"),
+        image_volumes=None if given.get("IMAGE_VOLUMES", "auto") == "auto" else _switch(given, "IMAGE_VOLUMES", True),
+        kubeconfig=Path(given["KUBECONFIG"]) if "KUBECONFIG" in given else _personal_kubeconfig(given),
+        leader_election=_switch(given, "LEADER_ELECTION", True),
+        lease_namespace=given.get("POD_NAMESPACE", "default"),
+        lease_name=given.get("LEASE_NAME", "model-runtime-operator"),
+        identity=given.get("POD_NAME", f"{socket.gethostname()}-{os.getpid()}"),
+        workers=int(_number(given, "WORKERS", 8, 1, 256)),
+        resync_seconds=_number(given, "RESYNC_SECONDS", 600, 1, 86400),
+        http_port=int(_number(given, "HTTP_PORT", 8080, 0, 65535)),
+        log_level=_one_of(given, "LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
+        log_format=_one_of(given, "LOG_FORMAT", "text", ("text", "json")),
+    )
+
+
+def _personal_kubeconfig(given: Mapping[str, str]) -> Path | None:
+    """~/.kube/config, for a person who tries the operator; in a pod there is none."""
+    file = Path(given.get("HOME", "/")) / ".kube" / "config"
+    return file if "KUBERNETES_SERVICE_HOST" not in given and file.is_file() else None
+
+
+def _switch(given: Mapping[str, str], name: str, default: bool) -> bool:
+    return _one_of(given, name, str(default).lower(), ("true", "false")) == "true"
+
+
+def _one_of(given: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = given.get(name, default).lower()
+    if value not in choices:
+        raise InvalidSetting(f"{name}: expected {' or '.join(choices)}, got {given[name]!r}")
+    return value
+
+
+def _number(given: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    try:
+        value = float(given.get(name, default))
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise InvalidSetting(f"{name}: expected a number from {low:g} to {high:g}, got {given[name]!r}")
+    return value
