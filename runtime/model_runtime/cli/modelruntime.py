@@ -101,6 +101,12 @@ def _contract(file: Path, spec: Mapping[str, Any]) -> tuple[Contract, str]:
     notation = dict(_mapping(file, "spec.contract", spec.get("contract")))
     era = notation.pop("era", "v2")
     try:
+        if notation.get("fromModel"):
+            raise SourceError(
+                f"{file}: spec.contract.fromModel: the contract is in the model's source, which is in the cluster"
+            )
+        if "signatures" in notation:  # 0.x's map of them, where a CRD can have it
+            return contract.parse(notation["signatures"]), era
         if "protobin" in notation:
             return contract.read(base64.b64decode(notation["protobin"], validate=True)), era
         return contract.parse(notation), era
@@ -136,7 +142,7 @@ def _config_map_files(file: Path, source: Mapping[str, Any], documents: list[Map
         raise SourceError(
             f"{file}: the ConfigMap {name!r} is not in this file; add it, or give the files with --files DIR"
         )
-    items = source.get("items") or [{"key": key, "path": key} for key in content]
+    items = source.get("items") or [{"key": key, "path": key.replace("__", "/")} for key in content]
     missing = [item["key"] for item in items if item["key"] not in content]
     if missing:
         raise SourceError(

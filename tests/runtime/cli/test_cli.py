@@ -19,6 +19,7 @@ from serving import ECHO_CONTRACT, free_port, model_directory, wait_health
 from model_runtime import contract
 
 SAMPLES = ROOT / "manifests" / "samples"
+ECHO_CONTRACT_SIDES = {side: ECHO_CONTRACT[side] for side in ("inputs", "outputs")}
 QUICK = ["inline-numpy", "nested-strings", "tensorproto"]  # digits installs scikit-learn: see test_digits
 
 
@@ -385,3 +386,25 @@ def test_requirements_come_from_a_folder_of_wheels_without_a_network(tmp_path: P
     done = cli("install", model_directory(tmp_path / "model"), "six", "--wheels", wheels)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_a_config_map_without_items_maps_keys_to_paths_as_the_operator_does(tmp_path: Path) -> None:
+    documents = [
+        {
+            "kind": "ModelRuntime",
+            "metadata": {"name": "test"},
+            "spec": {
+                "contract": {"signatures": {"echo": ECHO_CONTRACT_SIDES}},
+                "model": {"configMap": {"name": "files"}},
+            },
+        },
+        {
+            "kind": "ConfigMap",
+            "metadata": {"name": "files"},
+            "data": {"src__func_main.py": "def echo(x):\n    return {'y': x}\n"},
+        },
+    ]
+    file = tmp_path / "runtime.yaml"
+    file.write_text(yaml.safe_dump_all(documents))
+
+    assert json.loads(cli("run", file, "--predict", "-i", "x=[2.5]").stdout) == {"y": [2.5]}

@@ -100,7 +100,7 @@ def test_a_message_with_values_that_do_not_fit_its_shape_is_the_models_fault(ser
     ("promise", "value", "expected"),
     [
         ({"shape": "scalar", "type": "double"}, 1.5, "float64"),
-        ({"shape": "scalar", "type": "string"}, "text", "str_"),
+        ({"shape": "scalar", "type": "string"}, "text", "str"),
         ({"shape": "scalar", "type": "bool"}, True, "bool"),
         ({"shape": [-1], "type": "string"}, ["a", "bc"], "ndarray"),
         ({"shape": "scalar", "type": "string", "profile": "image"}, b"\xff\xd8", "bytes"),
@@ -114,7 +114,7 @@ def test_functions_receive_what_hydrosphere_gave_them(serve: Any, promise: Any, 
 
     answer = serve(code, contract).predict({"x": tensors.tensor(value, dtype)})
 
-    assert answer["y"] == expected
+    assert answer["y"].rstrip("_") == expected  # numpy 1 says bool_
 
 
 def test_a_nested_field_is_a_dict_and_an_array_of_them_an_array(serve: Any) -> None:
