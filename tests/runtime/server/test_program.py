@@ -222,3 +222,18 @@ def test_ports_are_never_shared_silently(tmp_path: Path) -> None:
 
     assert status == 5
     assert "is taken" in line
+
+
+def test_connections_are_renewed_without_losing_a_call(tmp_path: Path) -> None:
+    with Program(model_directory(tmp_path), MAX_CONNECTION_AGE_SECONDS="0.5") as program:
+        program.wait_serving()
+        with program.client() as client:
+            end = time.monotonic() + 3
+            answers = 0
+            while time.monotonic() < end:
+                assert client.predict(X)["y"].tolist() == [1.0]
+                answers += 1
+        program.terminate()
+
+        assert program.end()[0] == 0
+    assert answers > 100
