@@ -216,17 +216,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
+SIGNED = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request"
+
+
 def put(endpoint: str, key: str, content: bytes) -> None:
+    headers = {"Authorization": SIGNED, "Content-Type": "application/octet-stream"}
     for path, data in (("/models", b""), (f"/models/{key}", content)):
-        request = urllib.request.Request(
-            endpoint + path,
-            data=data,
-            method="PUT",
-            headers={
-                "Content-Type": "application/octet-stream",
-                "Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request",
-            },
-        )
+        request = urllib.request.Request(endpoint + path, data=data, method="PUT", headers=headers)
         try:
             urllib.request.urlopen(request).close()
         except urllib.error.HTTPError as error:
