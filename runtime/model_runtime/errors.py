@@ -133,3 +133,38 @@ class RequirementsFailed(StartError):
 
 class SourceError(StartError):
     """A ModelRuntime file that cannot be read, or from which no model directory can be built."""
+
+
+# A model's files that do not arrive ---------------------------------------------------------------------------------
+
+
+class FetchError(StartError):
+    """A model's files cannot be brought here."""
+
+
+class DownloadFailed(FetchError):
+    """The other side cannot be reached, breaks off, or answers with an error."""
+
+
+class SourceNotFound(FetchError):
+    """There is nothing at that address, or nobody may see it."""
+
+
+class SourceEmpty(FetchError):
+    """The source exists and holds no files."""
+
+
+class ChecksumMismatch(FetchError):
+    """What arrived is not what was meant."""
+
+
+class ContractMissing(FetchError):
+    """The source should hold contract.protobin and does not."""
+
+
+class ContractInvalid(FetchError):
+    """The source's contract.protobin cannot be read."""
+
+
+class ContractMismatch(FetchError):
+    """The source's contract.protobin promises something else than is expected."""

@@ -7,6 +7,7 @@ import sys
 import click
 
 from ..errors import ModelRuntimeError
+from ..fetch import fetch
 from ..server.program import EXIT_MEANINGS, EXIT_STATUS
 from .check import check
 from .inspect import inspect
@@ -29,7 +30,7 @@ def command() -> None:
     """
 
 
-for _each in (serve, run, build, install, inspect, predict, check):
+for _each in (serve, run, build, install, fetch, inspect, predict, check):
     command.add_command(_each)
 
 

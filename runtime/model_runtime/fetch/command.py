@@ -17,15 +17,20 @@ import click
 from .. import contract
 from .. import settings as runtime_settings
 from ..contract import CONTRACT_FILE
-from ..errors import ContractError
-from ..server import logs
+from ..errors import (
+    ChecksumMismatch,
+    ContractError,
+    ContractInvalid,
+    ContractMismatch,
+    ContractMissing,
+    FetchError,
+    SourceEmpty,
+)
+from ..server import logs, program
 from . import archive, http, s3, settings
-from .errors import ChecksumMismatch, ContractInvalid, ContractMismatch, ContractMissing, FetchError, SourceEmpty
 from .target import Target
 
 log = logging.getLogger(__name__)
-
-EXIT_STATUS = 8
 
 _SHA256 = click.option("--sha256", required=True, help="The sha256 of the file, 64 hex digits.")
 _INTO = click.option(
@@ -43,11 +48,8 @@ def _step(function: Callable[..., None]) -> Callable[..., int]:
         try:
             function(*arguments, **options)
         except FetchError as error:
-            log.error(str(error), extra={"reason": error.reason})
-            if wanted.termination_log.exists():
-                wanted.termination_log.write_text(f"{error.reason}: {error}"[:4096])
-            sys.exit(EXIT_STATUS)
-        return 0
+            sys.exit(program.report(error, wanted.termination_log))
+        return program.OK
 
     return step
 

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .errors import ChecksumMismatch, DownloadFailed, FetchError, SourceNotFound
+from ..errors import ChecksumMismatch, DownloadFailed, FetchError, SourceNotFound
 from .progress import Progress
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from .errors import DownloadFailed, SourceEmpty, SourceNotFound
+from ..errors import DownloadFailed, SourceEmpty, SourceNotFound
 from .progress import Progress
 
 log = logging.getLogger(__name__)

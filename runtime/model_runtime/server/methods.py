@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -72,20 +71,18 @@ class Gate:
         self.bytes = 0
         self.calls = 0
 
-    @contextmanager
-    def holding(self, size: int) -> Iterator[None]:
+    def enter(self, size: int) -> None:
         """Raises Overloaded where that would be too many. A lone request always passes: its size has a limit of its own."""
         with self._lock:
             if self.calls and self.bytes + size > self._limit:
                 raise Overloaded(f"{self.bytes} bytes of requests are waiting already (MAX_QUEUE_BYTES)")
             self.bytes += size
             self.calls += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.bytes -= size
-                self.calls -= 1
+
+    def leave(self, size: int) -> None:
+        with self._lock:
+            self.bytes -= size
+            self.calls -= 1
 
 
 class Predict:
@@ -113,8 +110,11 @@ class Predict:
         try:
             if timeout == 0:
                 raise DeadlineExceeded("the deadline passed while the call was waiting")
-            with self._gate.holding(len(request)):
+            self._gate.enter(len(request))
+            try:
                 return self._handle(self._path, request, timeout, context.add_callback)
+            finally:
+                self._gate.leave(len(request))
         except PredictionError as error:
             return Outcome(error)
         except Exception:

@@ -29,6 +29,7 @@ EXIT_STATUS: dict[type[errors.ModelRuntimeError], int] = {
     errors.ContractError: 3,
     errors.SourceError: 3,
     errors.RequirementsFailed: 6,
+    errors.FetchError: 8,
     errors.ModelImportFailed: 4,
     errors.FunctionMissing: 4,
     errors.WarmupFailed: 4,
@@ -45,6 +46,7 @@ EXIT_MEANINGS = {
     5: "the port cannot be bound",
     6: "the model's requirements cannot be installed",
     7: "the model's process ends before it serves, again and again",
+    8: "the model's files cannot be fetched, or are not what was promised",
 }
 
 # The failure catalogue's word for each error: what the operator reads from the termination message.
@@ -60,6 +62,13 @@ REASONS: dict[type[errors.ModelRuntimeError], str] = {
     errors.ModelError: "ModelImportFailed",
     errors.PortUnavailable: "PortInUse",
     errors.RequirementsFailed: "RequirementsFailed",
+    errors.SourceNotFound: "SourceNotFound",
+    errors.SourceEmpty: "SourceEmpty",
+    errors.ChecksumMismatch: "ChecksumMismatch",
+    errors.ContractMissing: "ContractMissing",
+    errors.ContractInvalid: "ContractInvalid",
+    errors.ContractMismatch: "ContractMismatch",
+    errors.DownloadFailed: "DownloadFailed",
 }
 
 

@@ -6,6 +6,7 @@ and hands the reading on when its own has come. A lone call costs no hand-over b
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -58,7 +59,8 @@ class Calls:
         self._channel = channel
         self._shared = shared
         self._lock = threading.Lock()  # of everything below
-        self._sending = threading.Lock()
+        self._outbox: list[Frame] = []  # what the thread that is sending now will send next
+        self._is_sending = False
         self._reading = threading.Lock()
         self._waiters: dict[int, _Waiter] = {}
         self._last = 0
@@ -81,25 +83,38 @@ class Calls:
         `on_cancel` is given what to do when the caller gives up, and says whether the call is still wanted.
         """
         waiter = _Waiter()
-        with self._sending:
-            with self._lock:
-                if self._is_gone:
-                    raise Gone(begun=False)
-                if not self._waiters:
-                    self._progress = time.monotonic()
-                self._last += 1
-                number = self._last
-                self._waiters[number] = waiter
-            self._send(Frame(CALL, method, number, request, deadline))
+        with self._lock:
+            if self._is_gone:
+                raise Gone(begun=False)
+            if not self._waiters:
+                self._progress = time.monotonic()
+            self._last = number = self._last + 1
+            self._waiters[number] = waiter
+            is_ours = self._post(Frame(CALL, method, number, request, deadline))
+        if is_ours:
+            self._send()
         if not on_cancel(lambda: self._cancel(number)):
             self._cancel(number)
         return self._answer(waiter)
 
-    def _send(self, frame: Frame) -> None:
-        try:
-            self._channel.send([frame])
-        except OSError:  # the process is gone: `bury` will say so to those who wait
-            return
+    # Sending: one thread at a time, which also sends what the others post meanwhile ------------------------------------
+
+    def _post(self, frame: Frame) -> bool:
+        """Under the lock: puts the frame into the outbox. Whether it falls to this thread to send it."""
+        self._outbox.append(frame)
+        is_ours = not self._is_sending
+        self._is_sending = True
+        return is_ours
+
+    def _send(self) -> None:
+        while True:
+            with self._lock:
+                frames, self._outbox = self._outbox, []
+                if not frames:
+                    self._is_sending = False
+                    return
+            with contextlib.suppress(OSError):  # the process is gone: `bury` will say so to those who wait
+                self._channel.send(frames)
 
     def _cancel(self, number: int) -> None:
         """The caller has given up: unless the model has begun, its thread is let go and the process drops the call."""
@@ -110,13 +125,9 @@ class Calls:
             del self._waiters[number]
             waiter.gone = Gone(begun=True)
             waiter.wake()
-        if self._sending.acquire(
-            blocking=False
-        ):  # a full channel may not hold up the thread that tells of cancellations
-            try:
-                self._send(Frame(CANCEL, 0, number))
-            finally:
-                self._sending.release()
+            is_ours = self._post(Frame(CANCEL, 0, number))
+        if is_ours:
+            self._send()
 
     # Reading ------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,15 @@ from serving import ECHO_CONTRACT, Program, free_port, model_directory
 from model_runtime import contract, tensors
 
 X = {"x": tensors.tensor(np.array([1.0]))}
-SLOW_LOAD = "import time\n\ntime.sleep(0.7)\n\ndef echo(x):\n    return {'y': x}\n"
+SLOW_LOAD = """
+import pathlib, time
+
+while not pathlib.Path("go").exists():
+    time.sleep(0.05)
+
+def echo(x):
+    return {'y': x}
+"""
 SLOW_CALL = "import time\n\ndef echo(x):\n    time.sleep(1.5)\n    return {'y': x}\n"
 
 
@@ -42,6 +50,7 @@ def test_health_goes_from_not_serving_to_serving_to_not_serving(tmp_path: Path) 
             health_pb2.HealthCheckRequest(service="hydrosphere.serving.runtime.PredictionService"), wait_for_ready=True
         ):
             seen.append(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+            (model / "files" / "go").touch()
             if seen[-1] == "SERVING":
                 program.terminate()
             if len(seen) == 3:
