@@ -65,13 +65,13 @@ def main() -> int:
         )
         return 0
     language = LANGUAGES[arguments.language]
-    output = ROOT / "stubs" / arguments.language
+    output = (arguments.output or ROOT / "stubs") / arguments.language
     options = {era: _options(era, language, output) for era in ([arguments.era] if arguments.era else ["v2", "v3"])}
     output.mkdir(parents=True, exist_ok=True)
     for era, chosen in options.items():
         if status := protoc.main(["protoc", *chosen, *generate.files(era)]):
             return int(status)
-    print(f"wrote {sum(path.is_file() for path in output.rglob('*'))} files to {output.relative_to(ROOT)}")
+    print(f"wrote {sum(path.is_file() for path in output.rglob('*'))} files to {output}")
     return 0
 
 
@@ -79,6 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("language", nargs="?", choices=LANGUAGES)
     parser.add_argument("--era", choices=list(generate.ROOTS))
+    parser.add_argument("--output", type=Path, help="the folder for them (default: stubs/ of the project)")
     parser.add_argument("--list", action="store_true", help="say which languages and eras there are")
     return parser.parse_args()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from environments import ROOT
@@ -15,17 +16,17 @@ def stubs(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=60)
 
 
-def test_python_stubs_speak_the_protocol() -> None:
-    made = stubs("python", "--era", "v3")
+def test_python_stubs_speak_the_protocol(tmp_path: Path) -> None:
+    made = stubs("python", "--era", "v3", "--output", str(tmp_path))
     use = (
         "from hydro_serving_grpc.serving.runtime import api_pb2, api_pb2_grpc\n"
         "assert hasattr(api_pb2_grpc, 'PredictionServiceStub') and hasattr(api_pb2_grpc, 'PredictionServiceServicer')\n"
         "request = api_pb2.PredictRequest()\nrequest.inputs['a'].dtype = 3\nrequest.inputs['a'].tensor_shape.SetInParent()\n"
         "request.inputs['a'].int_val.append(3)\nprint(request.SerializeToString().hex())\n"
     )
-    used = subprocess.run([sys.executable, "-c", use], cwd=ROOT / "stubs" / "python", capture_output=True, text=True)
-
     assert made.returncode == 0, made.stderr
+    used = subprocess.run([sys.executable, "-c", use], cwd=tmp_path / "python", capture_output=True, text=True)
+
     assert used.stdout.strip() == "0a0c0a01611207080312003a0103", used.stderr  # the published golden vector
 
 
