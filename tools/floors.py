@@ -37,7 +37,16 @@ def main() -> int:
             _run(uv(), "venv", "--quiet", "--python", interpreter(python), str(home))
             own = str(home / "bin" / "python")
             _run(
-                uv(), "pip", "install", "--quiet", "--python", own, "--resolution", resolution, "-e", f"{ROOT}[runtime]"
+                uv(),
+                "pip",
+                "install",
+                "--quiet",
+                "--python",
+                own,
+                "--resolution",
+                resolution,
+                "-e",
+                f"{ROOT}[runtime,tracing]",
             )
             _run(uv(), "pip", "install", "--quiet", "--python", own, "--group", f"{ROOT / 'pyproject.toml'}:test")
             listed = subprocess.run(

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import sys
+from typing import Any, Dict, List
 
 
 def _import_package() -> None:
@@ -19,23 +20,35 @@ def _import_package() -> None:
     spec.loader.exec_module(package)
 
 
-def _say_that_numpy_is_missing(config: str) -> None:
+def _import_numpy(libraries: List[str]) -> None:
+    """The model's own numpy hides the environment's; the standard library hides both."""
+    path = list(sys.path)
+    installed = next((index for index, folder in enumerate(path) if folder.endswith("-packages")), len(path))
+    sys.path[installed:installed] = libraries
+    try:
+        import numpy  # noqa: F401
+    finally:
+        sys.path[:] = path
+
+
+def _fail(config: Dict[str, Any], message: str) -> None:
     """Everything else of ours imports numpy, so it has to be said here, as `process` would say it."""
-    message = "the model's environment has no numpy: add it to the requirements"
     state = {"phase": "failed", "error": "ModelImportFailed", "message": message}
-    os.write(json.loads(config)["status"], json.dumps(state).encode() + b"\n")
+    os.write(config["status"], json.dumps(state).encode() + b"\n")
     sys.exit(1)
 
 
 if __name__ == "__main__":
     sys.path.pop(0)  # this file's own folder
     _import_package()
+    config = json.loads(sys.argv[1])
     try:
-        import numpy  # noqa: F401
-    except ImportError as error:
-        if getattr(error, "name", None) != "numpy":
-            raise
-        _say_that_numpy_is_missing(sys.argv[1])
+        _import_numpy(config["libraries"])
+    except Exception as error:  # noqa: BLE001  # whatever it is, the supervisor tells it
+        if getattr(error, "name", None) == "numpy":
+            _fail(config, "the model's environment has no numpy: add it to the requirements")
+        cause = error.__cause__ or error  # numpy wraps it into a page of advice
+        _fail(config, f"numpy of the model's environment cannot be imported: {type(cause).__name__}: {cause}")
     from model_runtime.model.process import main
 
     sys.exit(main(sys.argv[1]))

@@ -31,9 +31,13 @@ class ModelDirectory:
 
     @property
     def import_path(self) -> List[str]:
-        """Where the model's imports are found, first match wins. v3 kept libraries in files/src/lib, v0 and v2 in lib."""
-        candidates = [self.source, self.source / "lib", self.path / "lib"]
-        return [str(folder) for folder in candidates if folder.is_dir()]
+        """Where the model's imports are found, first match wins."""
+        return [str(self.source), *self.libraries]
+
+    @property
+    def libraries(self) -> List[str]:
+        """The model's own libraries that are there. v3 kept them in files/src/lib, v0 and v2 in lib."""
+        return [str(folder) for folder in (self.source / "lib", self.path / "lib") if folder.is_dir()]
 
     def read_contract(self) -> Contract:
         """The contract. Raises ModelNotFound where there is none, ContractError where it cannot be read."""

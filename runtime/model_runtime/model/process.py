@@ -40,6 +40,7 @@ class Config(NamedTuple):
     """What the supervisor tells a model process. Descriptors are those that it inherits."""
 
     model_dir: str
+    libraries: List[str]  # folders of the model's own, among which `__main__` has looked for numpy
     channel: int
     status: int  # where the state is written, a JSON object a line
     shared: int  # a page of memory in which `TAKEN` is kept

@@ -216,6 +216,7 @@ class IsolatedHost:
         self._why_not = f"the model process {process.ending}{process.last_words}"
         if not served or process.failure is not None:
             self._judge_failed_start(slot, process)
+        self._tell()  # before the calls: who has heard of the end must find health saying so
         process.calls.bury()
         self._forget(process)
         slot.process = None
@@ -224,7 +225,6 @@ class IsolatedHost:
         slot.start_at = time.monotonic() + (delay if slot.failed_starts else 0.0)
         self.restarts += 1
         log.error("model process ended", extra={"pid": process.pid, "reason": self._why_not, "restart_in": delay})
-        self._tell()
 
     def _judge_failed_start(self, slot: _Slot, process: ModelProcess) -> None:
         """A process that never served: for good where the model says why itself and never served at all, else a few times."""

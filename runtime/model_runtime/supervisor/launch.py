@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import InvalidSetting
 from ..model.channel import Channel
+from ..model.directory import ModelDirectory
 from ..model.process import Config
 from ..model.service import ModelOptions, RuntimeService
 
@@ -68,6 +69,7 @@ class Launch:
     def _config(self, channel: int, status: int, shared: int) -> str:
         config = Config(
             model_dir=str(self.model_dir),
+            libraries=ModelDirectory(self.model_dir).libraries,
             channel=channel,
             status=status,
             shared=shared,

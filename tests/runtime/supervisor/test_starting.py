@@ -181,6 +181,29 @@ def test_libraries_in_the_models_lib_hide_the_runtimes_own(tmp_path: Path) -> No
             assert client.predict({})["y"].tolist() == [str(model / "lib" / "yaml" / "__init__.py")]
 
 
+def test_numpy_in_the_models_lib_hides_that_of_its_python(tmp_path: Path) -> None:
+    model = model_directory(tmp_path, VERSIONS, ASKED)
+    (model / "lib").symlink_to(
+        environment("3.11", "numpy==1.23.5").parent.parent / "lib" / "python3.11" / "site-packages"
+    )
+    with RuntimeManager(model, 0, settings=Settings(model_python=environment("3.11", "numpy==1.26.4"))) as runtime:
+        assert runtime.wait_loaded(20).message == "ok"
+        with Client(f"localhost:{runtime.port}") as client:
+            assert client.predict({})["y"].tolist()[1] == "1.23.5"
+
+
+def test_a_numpy_that_cannot_be_imported_is_told_in_one_line(tmp_path: Path) -> None:
+    model = model_directory(tmp_path)
+    (model / "lib" / "numpy").mkdir(parents=True)
+    (model / "lib" / "numpy" / "__init__.py").write_text("import numpy.core")
+    with RuntimeManager(model, 0) as runtime:
+        message = runtime.wait_loaded(20).message
+
+    assert message == (
+        "numpy of the model's environment cannot be imported: ModuleNotFoundError: No module named 'numpy.core'"
+    )
+
+
 def test_a_virtual_environment_in_the_model_directory_is_found(tmp_path: Path) -> None:
     model = model_directory(tmp_path, VERSIONS, ASKED)
     (model / "venv").symlink_to(environment("3.11", "numpy==1.23.5").parent.parent)
@@ -287,7 +310,7 @@ def test_model_output_is_logged_line_by_line(tmp_path: Path) -> None:
 
 
 def test_while_the_model_is_started_again_the_manager_is_told_to_wait(tmp_path: Path) -> None:
-    code = "import os, time\ntime.sleep(0.3)\n\ndef echo(x):\n    os._exit(1)\n"
+    code = "import os, time\ntime.sleep(1)\n\ndef echo(x):\n    os._exit(1)\n"
     settings = Settings(warmup=False, batch_max_size=1)
     with RuntimeManager(model_directory(tmp_path, code), 0, settings=settings) as runtime:
         runtime.wait_loaded(20)
