@@ -1,0 +1,185 @@
+# ruff: noqa: E501 - the table is read row by row
+"""The API as a person meets it: every sample is accepted, and what makes no sense is refused in words that say why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from operating import CRD, SAMPLES, World, runtime
+
+pytestmark = pytest.mark.apiserver
+
+FIELD = {"shape": [-1], "type": "double"}
+DIGEST = "a" * 64
+
+
+def contract(**more: Any) -> dict[str, Any]:
+    return {"contract": {"outputs": {"y": FIELD}, **more}}
+
+
+def model(**source: Any) -> dict[str, Any]:
+    return {"model": source}
+
+
+# What is wrong, the spec that says it, and words that the refusal must have.
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("no contract", {"contract": None}, "spec.contract"),
+    ("no model", {"model": None}, "spec.model"),
+    ("an unknown field", {"replica": 1}, 'unknown field "spec.replica"'),
+    ("an empty contract", {"contract": {}}, "expected exactly one of outputs"),
+    ("inputs alone", {"contract": {"inputs": {"x": FIELD}}}, "expected exactly one of outputs"),
+    ("a name alone with protobin", {"contract": {"name": "f", "protobin": "AAAA"}}, "only together with outputs"),
+    ("two kinds of contract", contract(protobin="AAAA"), "expected exactly one of outputs"),
+    ("fromModel beside outputs", contract(fromModel=True), "expected exactly one of outputs"),
+    ("fromModel false alone", {"contract": {"fromModel": False}}, "expected exactly one of outputs"),
+    ("fromModel of inline files", {"contract": {"fromModel": True}}, "inline files are text"),
+    ("no outputs in outputs", {"contract": {"outputs": {}}}, "outputs"),
+    ("an unknown era", contract(era="v1"), 'supported values: "v0", "v2", "v3"'),
+    ("several signatures of era v2", {"contract": {"era": "v2", "signatures": {"f": {"outputs": {"y": FIELD}}, "g": {"outputs": {"y": FIELD}}}}}, "expected v0 for several signatures"),
+    ("several signatures without an era", {"contract": {"signatures": {"f": {"outputs": {"y": FIELD}}, "g": {"outputs": {"y": FIELD}}}}}, "expected v0 for several signatures"),
+    ("a signature without outputs", {"contract": {"signatures": {"f": {}}}}, "outputs"),
+    ("a field without a type", contract(outputs={"y": {"shape": [-1]}}), "expected a type or nested fields"),
+    ("a field with type and fields", contract(outputs={"y": {"type": "double", "fields": {"a": FIELD}}}), "expected a type or nested fields"),
+    ("a nested field without a type", contract(outputs={"y": {"fields": {"a": {"shape": [1]}}}}), "expected a type or nested fields"),
+    ("no nested fields", contract(outputs={"y": {"fields": {}}}), "should have at least 1 properties"),
+    ("a field without a name", contract(outputs={"": FIELD}), "expected a name for each field"),
+    ("a shape that is another word", contract(outputs={"y": {"type": "double", "shape": "vector"}}), "shape"),
+    ("a shape that is a mapping", contract(outputs={"y": {"type": "double", "shape": {"a": 1}}}), "shape"),
+    ("a shape of too many dimensions", contract(outputs={"y": {"type": "double", "shape": [1] * 33}}), "at most 32 items"),
+    ("a type that is a number", contract(outputs={"y": {"type": 7}}), "type"),
+    ("a type that is no word", contract(outputs={"y": {"type": "double precision"}}), "type"),
+    ("an empty signature name", contract(name=""), "name"),
+    ("protobin that is no base64", {"contract": {"protobin": "not base64!"}}, "protobin"),
+    ("no source", model(), "expected exactly one source"),
+    ("two sources", model(inline={"src/func_main.py": "x"}, configMap={"name": "m"}), "expected exactly one source"),
+    ("inline without files", model(inline={}), "inline"),
+    ("an inline path that is absolute", model(inline={"/etc/passwd": "x"}), "expected relative paths"),
+    ("an inline path that leads out", model(inline={"src/../../x.py": "x"}), "expected relative paths"),
+    ("an inline path with a space", model(inline={"src/func main.py": "x"}), "expected relative paths"),
+    ("an inline file that is too large", model(inline={"src/func_main.py": "x" * 262145}), "Too long"),
+    ("a ConfigMap without a name", model(configMap={}), "configMap.name"),
+    ("a ConfigMap's name in capitals", model(configMap={"name": "Model"}), "configMap.name"),
+    ("no items", model(configMap={"name": "m", "items": []}), "items"),
+    ("an item without a path", model(configMap={"name": "m", "items": [{"key": "a"}]}), "path"),
+    ("an item's path that leads out", model(configMap={"name": "m", "items": [{"key": "a", "path": "../a"}]}), "without '..'"),
+    ("a claim without a name", model(persistentVolumeClaim={"path": "a"}), "claimName"),
+    ("a claim's path that leads out", model(persistentVolumeClaim={"claimName": "c", "path": "a/../.."}), "without '..'"),
+    ("a claim's path that is absolute", model(persistentVolumeClaim={"claimName": "c", "path": "/a"}), "path"),
+    ("an image without a reference", model(image={"path": "/"}), "reference"),
+    ("an image with a broken digest", model(image={"reference": "r/m@sha256:abc"}), "expected an image reference"),
+    ("an image's path that is relative", model(image={"reference": "r/m:1", "path": "model"}), "path"),
+    ("an image's path that leads out", model(image={"reference": "r/m:1", "path": "/a/../.."}), "without '..'"),
+    ("an unknown pull policy", model(image={"reference": "r/m:1", "pullPolicy": "Sometimes"}), 'supported values: "Always", "IfNotPresent", "Never"'),
+    ("an unknown mode", model(image={"reference": "r/m:1", "mode": "Mount"}), 'supported values: "Auto", "Volume", "Copy"'),
+    ("http without a sha256", model(http={"url": "https://h/x.zip"}), "sha256"),
+    ("http with a short sha256", model(http={"url": "https://h/x.zip", "sha256": "abc"}), "sha256"),
+    ("http with a sha256 in capitals", model(http={"url": "https://h/x.zip", "sha256": "A" * 64}), "sha256"),
+    ("an ftp address", model(http={"url": "ftp://h/x.zip", "sha256": DIGEST}), "url"),
+    ("a password in the address", model(http={"url": "https://me:secret@h/x.zip", "sha256": DIGEST}), "no user or password"),
+    ("a credentials Secret without a name", model(http={"url": "https://h/x", "sha256": DIGEST, "credentialsSecret": {}}), "name"),
+    ("s3 without a bucket", model(s3={"prefix": "a/"}), "bucket"),
+    ("s3 without a prefix", model(s3={"bucket": "models"}), "prefix"),
+    ("s3 with a broken bucket", model(s3={"bucket": "Models_1", "prefix": "a/"}), "bucket"),
+    ("an s3 prefix that leads out", model(s3={"bucket": "models", "prefix": "a/../b"}), "without '..'"),
+    ("an s3 endpoint that is no address", model(s3={"bucket": "models", "prefix": "a/", "endpoint": "minio:9000"}), "endpoint"),
+    ("requirements that are a word", {"requirements": "scikit-learn"}, "requirements"),
+    ("requirements of two files", {"requirements": {"file": "a.txt", "other": "b.txt"}}, "requirements"),
+    ("warm-up inputs that are turned off", {"warmup": {"enabled": False, "inputs": {"x": [1]}}}, "expected no inputs"),
+    ("negative replicas", {"replicas": -1}, "greater than or equal to 0"),
+    ("replicas beside an autoscaler", {"replicas": 2, "autoscaling": {"maxReplicas": 3}}, "expected to be absent when autoscaling is set"),
+    ("an autoscaler without a maximum", {"autoscaling": {"minReplicas": 1}}, "maxReplicas"),
+    ("an autoscaler upside down", {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}, "expected at most maxReplicas"),
+    ("an autoscaler from zero", {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, "greater than or equal to 1"),
+    ("port 0", {"port": 0}, "greater than or equal to 1"),
+    ("port 65536", {"port": 65536}, "less than or equal to 65535"),
+    ("a port that is a word", {"port": "grpc"}, "port"),
+    ("an image with a space", {"image": "my image"}, "expected an image reference"),
+    ("no model processes", {"processes": 0}, "greater than or equal to 1"),
+    ("batches of nothing", {"batching": {"maxSize": 0}}, "greater than or equal to 1"),
+    ("batches that are too large", {"batching": {"maxSize": 256}}, "less than or equal to 255"),
+    ("a variable of the operator's", {"env": [{"name": "APP_PORT", "value": "1"}]}, "are set by the operator"),
+    ("a variable with two values", {"env": [{"name": "A", "value": "1", "valueFrom": {}}]}, "got both"),
+    ("a variable twice", {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "Duplicate value"),
+    ("a resource that is no quantity", {"resources": {"limits": {"memory": "lots"}}}, "memory"),
+    ("an unknown taint effect", {"tolerations": [{"effect": "Never"}]}, "supported values"),
+    ("a spread without a domain", {"topologySpreadConstraints": [{"maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}]}, "topologyKey"),
+    ("a label of ours on pods", {"podLabels": {"runtime.hydrosphere.io/modelruntime": "x"}}, "the operator's and the cluster's own"),
+    ("a servable without a version", {"hydrosphere": {"servableName": "s"}}, "modelVersionId"),
+    ("a budget that is a word", {"disruptionBudget": {"maxUnavailable": "some"}}, "maxUnavailable"),
+    ("a deadline that is too short", {"progressDeadlineSeconds": 1}, "greater than or equal to 10"),
+    ("paused by a word", {"paused": "yes please"}, "paused"),
+]  # fmt: skip
+
+
+def refusal(world: World, body: dict[str, Any]) -> str:
+    try:
+        world.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=json.dumps(body))
+    except subprocess.CalledProcessError as error:
+        return str(error.stderr)
+    return ""
+
+
+def test_what_makes_no_sense_is_refused_with_the_reason(world: World, api: object) -> None:
+    assert len(BAD) >= 60
+    wrong = []
+    for what, changes, words in BAD:
+        body = runtime()
+        body["spec"] = {key: value for key, value in {**body["spec"], **changes}.items() if value is not None}
+        said = refusal(world, body)
+        if words not in said:
+            wrong.append(f"{what}: expected {words!r} in {said!r}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a" * 64, "expected at most 63 characters"),
+        ("1model", "expected a DNS label"),
+        ("my.model", "expected a DNS label"),
+    ],
+)
+def test_a_name_that_cannot_be_a_services_is_refused(world: World, api: object, name: str, words: str) -> None:
+    assert words in refusal(world, runtime(name))
+
+
+def test_every_sample_is_accepted(world: World, api: object) -> None:
+    for path in sorted(SAMPLES.glob("*.yaml")):
+        assert "created" in world.kubectl("create", "--dry-run=server", "--validate=strict", "-f", str(path)), path
+
+
+def test_defaults_are_filled_in_and_the_status_waits_to_be_seen(world: World, api: object) -> None:
+    world.apply(runtime())
+
+    body = world.get("mr", "adder")
+    defaults = {"port": 9090, "processes": 1, "progressDeadlineSeconds": 600, "paused": False}
+    assert {key: body["spec"][key] for key in defaults} == defaults
+    assert body["status"] == {"observedGeneration": -1}
+
+
+def test_every_field_is_described() -> None:
+    [version] = yaml.safe_load(CRD.read_text())["spec"]["versions"]
+    bare: list[str] = []
+
+    def walk(schema: dict[str, Any], path: str, need: Callable[[str], bool]) -> None:
+        if need(path) and not schema.get("description"):
+            bare.append(path)
+        for name, child in (schema.get("properties") or {}).items():
+            walk(child, f"{path}.{name}", need)
+        for inner in ("items", "additionalProperties"):
+            if isinstance(schema.get(inner), dict):
+                walk(schema[inner], f"{path}[]", need)
+
+    walk(version["schema"]["openAPIV3Schema"], "", lambda path: path != ".metadata")
+    assert bare == []
+
+
+def test_explain_reads_like_documentation(world: World, api: object) -> None:
+    text = world.kubectl("explain", "mr.spec.model.http.sha256")
+
+    assert "Other bytes are refused" in text
