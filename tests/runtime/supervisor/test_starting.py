@@ -263,7 +263,7 @@ def test_calls_go_to_the_process_that_is_least_busy(tmp_path: Path) -> None:
             seconds = time.monotonic() - started
 
     assert len(pids) == 3
-    assert seconds < 1.2
+    assert seconds < 1.5  # one after the other
 
 
 def test_a_call_that_its_caller_has_cancelled_never_reaches_the_model(tmp_path: Path) -> None:
