@@ -32,7 +32,7 @@ env: .venv/.synced ## Build the environment (.venv) from uv.lock
 	@touch $@
 
 ## Check
-.PHONY: check lint types walls generated test floors
+.PHONY: check lint types walls generated test floors faults
 check: lint types walls generated test ## The gate: everything below except the slow ones
 
 lint: env ## Format and style (ruff)
@@ -52,8 +52,11 @@ generated: env ## Check that what is generated is up to date (make gen, make doc
 test: env ## The tests
 	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)pytest
 
-floors: env ## The runtime's tests with the lowest and highest dependencies, on Python 3.10 to 3.13
-	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)python tools/floors.py
+floors: env ## The runtime's tests with the lowest and highest dependencies, on Python 3.10 to 3.13 (ARGS=3.10:lowest-direct)
+	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)python tools/floors.py $(ARGS)
+
+faults: env ## A thousand faults, and 200,000 requests while the model is killed every second (about three minutes)
+	@$(RUN)pytest -m slow --timeout=900 tests/runtime/supervisor
 
 ## Change
 .PHONY: format docs lock clean

@@ -1,6 +1,7 @@
 """The runtime's tests with the lowest and the highest dependencies that pyproject.toml allows, on the Pythons it supports.
 
-Environments are made anew outside the tree each time, by uv; what is installed is printed, so that a failure can be repeated.
+`python tools/floors.py [3.10:lowest-direct …]` runs those of the matrix, or all. Environments are made anew outside the tree each
+time, by uv; what is installed is printed, so that a failure can be repeated.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ SHOWN = ("grpcio", "protobuf", "numpy", "click")
 def main() -> int:
     from environments import interpreter, uv
 
+    asked = [tuple(argument.split(":")) for argument in sys.argv[1:]]
+    if unknown := [argument for argument in asked if argument not in MATRIX]:
+        sys.exit(f"{unknown}: expected one of {', '.join(':'.join(each) for each in MATRIX)}")
     failed = []
-    for python, resolution in MATRIX:
+    for python, resolution in MATRIX if not asked else [each for each in MATRIX if each in asked]:
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="floors-") as folder:
             home = Path(folder) / "env"
