@@ -82,6 +82,9 @@ def test_the_contract_can_be_asked_for(serve: Any) -> None:
 
 # TLS ----------------------------------------------------------------------------------------------------------------
 
+# What a certificate authority's key is for: certificates and lists of revoked ones.
+_SIGNS = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+
 
 class Authority:
     """A certificate authority that lives in a folder."""
@@ -117,7 +120,12 @@ class Authority:
             .not_valid_after(now + datetime.timedelta(hours=1))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            # Python 3.13 insists on these
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
+        if is_authority:
+            builder = builder.add_extension(_SIGNS, critical=True)
         return builder.sign(self.key, hashes.SHA256())
 
     def _write(self, name: str, data: bytes) -> Path:
