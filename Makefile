@@ -49,7 +49,7 @@ generated: env ## Check that what is generated is up to date (make gen, make doc
 	@$(RUN)python runtime/proto/generate.py --check
 	@$(RUN)python tools/docs.py --check
 
-test: env ## The tests
+test: env apiserver-tools ## The tests, on a real API server among others
 	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)pytest
 
 floors: env ## The runtime's tests with the lowest and highest dependencies, on Python 3.10 to 3.13 (ARGS=3.10:lowest-direct)
