@@ -74,4 +74,4 @@ clean: ## Remove what was built (not the caches outside the tree)
 	@rm -rf .venv .tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Tasks of one area live beside it.
--include runtime/proto/proto.mk operator/operator.mk tools/cluster/cluster.mk tests/fuzz/fuzz.mk bench/bench.mk
+-include runtime/proto/proto.mk operator/operator.mk tools/cluster/cluster.mk tests/fuzz/fuzz.mk bench/bench.mk helm/chart.mk

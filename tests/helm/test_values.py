@@ -1,0 +1,148 @@
+"""What helm makes of the values, without a cluster: lint, refusals, and what each rendered object says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from charting import CHART, EVERYTHING, ROOT, Helm, of_kind
+from prometheus_client import REGISTRY
+
+from chart import values
+from model_runtime_operator import metrics, settings
+
+pytestmark = pytest.mark.apiserver
+
+MONITORS = ("--set", "metrics.serviceMonitor.enabled=true", "--set", "metrics.podMonitor.enabled=true")
+
+
+@pytest.mark.parametrize("options", [(), EVERYTHING, MONITORS, ("-f", str(CHART / "values-ha.yaml"))])
+def test_the_chart_lints_without_a_warning(helm: Helm, options: tuple[str, ...]) -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), *options)
+
+
+BAD = [
+    (("replicas=two",), "'/replicas': got string, want integer"),
+    (("replcas=2",), "additional properties 'replcas' not allowed"),
+    (("image.operator.tagg=1",), "'/image/operator': additional properties 'tagg' not allowed"),
+    (("image.operator.digest=sha256:abc",), "'/image/operator/digest'"),
+    (("image.pullPolicy=Sometimes",), "value must be one of 'Always', 'IfNotPresent', 'Never'"),
+    (("imageVolumes=maybe",), "'/imageVolumes': value must be one of"),
+    (("watchNamespaces={Team_A}",), "'/watchNamespaces/0': 'Team_A' does not match pattern"),
+    (("watchNamespaces={a,a}",), "'/watchNamespaces': items at 0 and 1 are equal"),
+    (("metrics.port=99999",), "'/metrics/port': maximum"),
+    (("metrics.serviceMonitor.interval=soon",), "'/metrics/serviceMonitor/interval'"),
+    (("log.level=loud",), "'/log/level': value must be one of"),
+    (("resyncSeconds=0",), "'/resyncSeconds': minimum"),
+    (("nodeSelector.disk=1",), "'/nodeSelector/disk': got number, want string"),
+    (
+        ("metrics.serviceMonitor.enabled=true", "metrics.service.enabled=false"),
+        "metrics.serviceMonitor.enabled: expected metrics.service.enabled too",
+    ),
+]
+
+
+@pytest.mark.parametrize(("chosen", "message"), BAD, ids=lambda part: ",".join(part) if isinstance(part, tuple) else "")
+def test_a_bad_value_is_refused_by_its_name(helm: Helm, chosen: tuple[str, ...], message: str) -> None:
+    options = [option for value in chosen for option in ("--set", value)]
+    assert message in helm.refusal("template", "mro", str(CHART), *options)
+
+
+def test_the_schema_and_the_values_know_the_same_keys() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    documented = {value.key for value in values.read(CHART / "values.yaml")}
+    assert set(_keys(schema, schema["definitions"])) - {"global"} == documented
+
+
+def _keys(schema: dict[str, Any], definitions: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for name, part in schema["properties"].items():
+        part = definitions[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+        is_group = "properties" in part and f"{prefix}{name}" != "resources"
+        found += _keys(part, definitions, f"{prefix}{name}.") if is_group else [f"{prefix}{name}"]
+    return found
+
+
+def test_the_chart_has_the_projects_version() -> None:
+    [project] = re.findall(r'(?m)^version = "(.*)"$', (ROOT / "pyproject.toml").read_text())
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (about["version"], about["appVersion"]) == (project, project)
+
+
+def test_a_value_without_a_comment_cannot_be_documented(tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text("# A group.\na:\n  # This one has a comment.\n  b: 1\n  c: 2\n")
+    with pytest.raises(values.Undocumented, match=r"expected a comment over a\.c"):
+        values.read(tmp_path / "values.yaml")
+
+
+def test_the_operator_reads_every_variable_that_the_deployment_sets(helm: Helm) -> None:
+    options = ("--set", "watchNamespaces={a,b},imageVolumes=false,workers=3,resyncSeconds=60,metrics.port=9999")
+    [deployment] = of_kind(helm.render(*options, "--set", "log.level=debug,log.format=json"), "Deployment")
+    given = {each["name"]: each.get("value", each["name"]) for each in _container(deployment)["env"]}
+    read = settings.from_environment(given)
+    assert read == settings.Settings(
+        runtime_image="model-runtime:0.1.0", namespaces=("a", "b"), image_volumes=False, workers=3, resync_seconds=60,
+        lease_namespace="POD_NAMESPACE", lease_name="mro-model-runtime-operator", identity="POD_NAME", http_port=9999,
+        log_level="debug", log_format="json",
+    )  # fmt: skip
+    assert set(given) - {"HOME"} <= set(re.findall(r'"([A-Z_]+)"', Path(settings.__file__).read_text()))
+
+
+def test_images_come_from_the_registry_and_by_the_digest_that_is_named(helm: Helm) -> None:
+    digest = "sha256:" + "0" * 64
+    options = ("--set", f"image.registry=registry.example.com/ml/,image.runtime.digest={digest},image.operator.tag=v7")
+    [deployment] = of_kind(helm.render(*options), "Deployment")
+    assert _container(deployment)["image"] == "registry.example.com/ml/model-runtime-operator:v7"
+    runtime = {"name": "RUNTIME_IMAGE", "value": f"registry.example.com/ml/model-runtime:0.1.0@{digest}"}
+    assert runtime in _container(deployment)["env"]
+
+
+def test_two_operators_have_a_disruption_budget_and_one_has_none(helm: Helm) -> None:
+    assert of_kind(helm.render(), "PodDisruptionBudget") == []
+    [budget] = of_kind(helm.render("-f", str(CHART / "values-ha.yaml")), "PodDisruptionBudget")
+    assert budget["spec"]["minAvailable"] == 1
+    assert of_kind(helm.render("--set", "replicas=2,podDisruptionBudget.enabled=false"), "PodDisruptionBudget") == []
+
+
+def test_a_namespaced_operator_gets_nothing_that_belongs_to_the_cluster(helm: Helm) -> None:
+    rendered = helm.render("--set", "watchNamespaces={a,b},crds.install=false,rbac.aggregate=false")
+    assert {item["kind"] for item in rendered} & {
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+    } == set()
+    assert sorted(item["metadata"]["namespace"] for item in of_kind(rendered, "Role")) == ["a", "b", "operators"]
+
+
+def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
+    operators = {name for metric in REGISTRY.collect() for name in _series(metric) if "operator" in name}
+    assert metrics.LEADING is not None
+    asked = set(re.findall(r"model_runtime_[a-z_]+", (CHART / "dashboards" / "model-runtime.json").read_text()))
+    asked -= {"model_runtime"}
+    of_runtime = {name for name in asked if not name.startswith("model_runtime_operator_")}
+    assert asked - of_runtime <= operators
+    source = (ROOT / "runtime" / "model_runtime" / "server" / "metrics.py").read_text()
+    known = {f"model_runtime_{name}" for name in re.findall(r'f"\{_PREFIX\}_([a-z_]+)"', source)}
+    assert {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in of_runtime} <= known
+
+
+def _series(metric: Any) -> set[str]:
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ("",))
+    return {f"{metric.name}{suffix}" for suffix in suffixes}
+
+
+def _container(deployment: dict[str, Any]) -> dict[str, Any]:
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+def test_what_is_made_of_the_chart_is_up_to_date() -> None:
+    command = [sys.executable, "-m", "chart", "--check"]
+    done = subprocess.run(command, cwd=ROOT / "tools", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
