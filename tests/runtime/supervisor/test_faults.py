@@ -74,9 +74,9 @@ FAULTS = {
     "is_killed": (grpc.StatusCode.INTERNAL, "died of signal 9 (SIGKILL, perhaps for want of memory)"),
     "segfaults": (grpc.StatusCode.INTERNAL, "died of signal 11 (SIGSEGV)"),
     "aborts": (grpc.StatusCode.INTERNAL, "died of signal 6 (SIGABRT)"),
-    "hangs": (grpc.StatusCode.INTERNAL, "did not answer within 0.5 s (MODEL_TIMEOUT)"),
-    "sleeps": (grpc.StatusCode.INTERNAL, "did not answer within 0.5 s (MODEL_TIMEOUT)"),
-    "hangs_with_the_lock": (grpc.StatusCode.INTERNAL, "did not answer within 0.5 s (MODEL_TIMEOUT)"),
+    "hangs": (grpc.StatusCode.INTERNAL, "did not answer within 1.5 s (MODEL_TIMEOUT)"),
+    "sleeps": (grpc.StatusCode.INTERNAL, "did not answer within 1.5 s (MODEL_TIMEOUT)"),
+    "hangs_with_the_lock": (grpc.StatusCode.INTERNAL, "did not answer within 1.5 s (MODEL_TIMEOUT)"),
     "raises": (grpc.StatusCode.INTERNAL, "RuntimeError: as asked"),
     "recurses": (grpc.StatusCode.INTERNAL, "RecursionError"),
     "closes_stdio": (None, ""),
@@ -91,7 +91,7 @@ FAULTS = {
     "ignores_signals": (None, ""),
 }
 RETRIABLE = {grpc.StatusCode.UNAVAILABLE}
-SETTINGS: dict[str, Any] = {"warmup": False, "model_timeout": 0.5, "model_processes": 2, "server_threads": 10}
+SETTINGS: dict[str, Any] = {"warmup": False, "model_timeout": 1.5, "model_processes": 2, "server_threads": 10}
 
 
 def inputs(fault: str, x: int) -> dict[str, Any]:
