@@ -1,41 +1,80 @@
-"""`python -m cluster tools|apiserver`: build what is missing, or run a control plane until Ctrl-C."""
+"""`python -m cluster …`: the tools, a control plane until Ctrl-C, or the whole node and the images for it."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
-from . import binaries
+from . import access, binaries, images, packages
 from .controlplane import ControlPlane, ControlPlaneFailed
+from .node import report
+from .node.cgroups import NoControlGroups
+from .node.life import Node, NodeFailed
 
-KUBECONFIG = Path(__file__).parent.parent.parent / "kubeconfig"
+ROOT = Path(__file__).parent.parent.parent
+KUBECONFIG = ROOT / "kubeconfig"
+FAILURES = (
+    binaries.BinaryMissing,
+    packages.PackageMissing,
+    ControlPlaneFailed,
+    NodeFailed,
+    NoControlGroups,
+    images.ImageFailed,
+    access.NotAllowed,
+)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="cluster", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("tools", help="build the programs that are missing")
-    run = commands.add_parser("apiserver", help="run a control plane until Ctrl-C; writes ./kubeconfig")
-    run.add_argument("--no-controllers", action="store_true", help="etcd and the API server only")
-    run.add_argument("--scheduler", action="store_true", help="with kube-scheduler")
-    run.add_argument("--kwok", action="store_true", help="with kwok, which plays nodes and pods")
-    arguments = parser.parse_args()
+    arguments = _parser().parse_args()
     try:
-        if arguments.command == "tools":
-            for name, path in binaries.find(binaries.PROGRAMS).items():
-                print(f"{name}: {path}")
-            return 0
-        return _apiserver(arguments)
-    except (binaries.BinaryMissing, ControlPlaneFailed) as error:
+        return int(arguments.run(arguments) or 0)
+    except FAILURES as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def _apiserver(arguments: argparse.Namespace) -> int:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cluster", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    tools = commands.add_parser("tools", help="build the programs that are missing")
+    tools.add_argument(
+        "--node", action="store_true", help="those of the node and its clients, not of the everyday tests"
+    )
+    tools.set_defaults(run=_tools)
+
+    plane = commands.add_parser("apiserver", help="run a control plane until Ctrl-C; writes ./kubeconfig")
+    plane.add_argument("--no-controllers", action="store_true", help="etcd and the API server only")
+    plane.add_argument("--scheduler", action="store_true", help="with kube-scheduler")
+    plane.add_argument("--kwok", action="store_true", help="with kwok, which plays nodes and pods")
+    plane.set_defaults(run=_apiserver)
+
+    for name, run, text in (
+        ("up", _up, "bring the node up; writes .cluster/kubeconfig"),
+        ("down", _down, "end the node and remove everything of it"),
+        ("status", _status, "say how the node is"),
+        ("images", _images, "build the Dockerfile's targets and push them to the node's registry"),
+    ):
+        commands.add_parser(name, help=text).set_defaults(run=run)
+    inside = commands.add_parser(
+        "run", help="run a command inside the node: run ip address, run ctr -n k8s.io images ls"
+    )
+    inside.add_argument("inner", nargs=argparse.REMAINDER)
+    inside.set_defaults(run=_run)
+    return parser
+
+
+def _tools(arguments: argparse.Namespace) -> None:
+    binaries.find((*binaries.NODE, *binaries.CLIENTS) if arguments.node else binaries.TESTS)
+
+
+def _apiserver(arguments: argparse.Namespace) -> None:
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: asked.set())
@@ -50,7 +89,38 @@ def _apiserver(arguments: argparse.Namespace) -> int:
         )
         asked.wait()
     KUBECONFIG.unlink(missing_ok=True)
-    return 0
+
+
+def _node() -> Node:
+    return Node(access.FOLDER, say=lambda text: print(text, flush=True))
+
+
+def _up(_: argparse.Namespace) -> None:
+    node = _node()
+    node.up()
+    print(report.text(node))
+
+
+def _down(_: argparse.Namespace) -> None:
+    _node().down()
+    print("the node is down")
+
+
+def _status(_: argparse.Namespace) -> int:
+    node = _node()
+    print(report.text(node))
+    return 0 if node.running else 3
+
+
+def _images(_: argparse.Namespace) -> None:
+    for target, image in images.publish(access.current()).items():
+        print(f"{target}: {image}")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    command = _node().enter(*arguments.inner)
+    environment = {**os.environ, "KUBECONFIG": str(access.FOLDER / "kubeconfig")}
+    return subprocess.run(command, env=environment).returncode
 
 
 if __name__ == "__main__":

@@ -42,7 +42,27 @@ PROGRAMS: dict[str, Program] = {
     "kube-scheduler": Program("kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
     "kubectl": Program("kubernetes", "k8s.io/kubernetes/cmd/kubectl", "version --client"),
     "kwok": Program("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+    "kstatus": Program("kstatus", "."),  # ours: the judge of `tests/operator`
+    "kubelet": Program("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
+    "kube-proxy": Program("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
+    "containerd": Program("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+    "containerd-shim-runc-v2": Program("containerd", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+    "ctr": Program("containerd", "github.com/containerd/containerd/v2/cmd/ctr"),
+    "pause": Program("pause", "."),
+    "registry": Program("registry", "github.com/distribution/distribution/v3/cmd/registry"),
+    "coredns": Program("coredns", "github.com/coredns/coredns"),
+    "helm": Program("helm", "helm.sh/helm/v4/cmd/helm"),
+    "ghz": Program("ghz", "github.com/bojand/ghz/cmd/ghz"),
+    "grpcurl": Program("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl"),
 }
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+# What the everyday tests need, the node, and what the node's tests and benchmarks need besides.
+TESTS = (*CONTROL_PLANE, "kwok", "kstatus", "helm")
+NODE = (
+    *CONTROL_PLANE,
+    *("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pause", "registry", "coredns"),
+)
+CLIENTS = ("helm", "ghz", "grpcurl")
 
 
 class BinaryMissing(Exception):
@@ -72,7 +92,9 @@ def _says(program: str, name: str, version: str) -> bool:
 
 def _home(name: str) -> Path:
     module = MODULES / PROGRAMS[name].module
-    pinned = (module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()
+    pinned = b"".join(
+        file.read_bytes() for file in (module / "go.mod", module / "go.sum", *sorted(module.glob("*.go")))
+    )
     return CACHE / f"{module.name}-{hashlib.sha256(pinned).hexdigest()[:12]}"
 
 
@@ -93,7 +115,7 @@ def _build(name: str) -> Path:
 
 def _run(name: str, command: list[str], environment: dict[str, str], folder: Path) -> None:
     started = time.monotonic()
-    print(f"building {name} (once; the first of Kubernetes takes some minutes)", file=sys.stderr, flush=True)
+    print(f"building {name} (once)", file=sys.stderr, flush=True)
     done = threading.Event()
     ticker = threading.Thread(target=_tick, args=(name, started, done), daemon=True)
     ticker.start()

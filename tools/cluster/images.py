@@ -1,0 +1,149 @@
+"""Builds the Dockerfile's targets and pushes them to a cluster's registry, with buildah (or podman or docker where those are).
+
+The base image is BASE_IMAGE where it is set; else the Dockerfile's own default; where that cannot be pulled, a Debian made here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from importlib import metadata
+from pathlib import Path
+
+from . import packages
+from .access import Access
+
+ROOT = Path(__file__).parent.parent.parent
+DOCKERFILE = ROOT / "Dockerfile"
+NAMES = {"runtime": "model-runtime", "operator": "model-runtime-operator"}  # target: image
+LOCAL_BASE = "localhost/model-runtime-base:1"
+BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+# Without these a build behind a proxy or with certificates of its own reaches no package index.
+_PASSED_ON = ("SSL_CERT_FILE", "PIP_CERT", "PIP_INDEX_URL", "UV_DEFAULT_INDEX")
+_BUILDAH = [
+    "--isolation=chroot",
+    "--format=docker",
+    "--layers",
+    "--timestamp=0",
+]  # only docker's format has HEALTHCHECK
+_BUILD = {
+    "buildah": ["buildah", "bud", *_BUILDAH],
+    "podman": ["podman", "build", *_BUILDAH],
+    "docker": ["docker", "build"],
+}
+_MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
+
+
+class ImageFailed(Exception):
+    """An image cannot be built or pushed; the text holds the builder's last lines."""
+
+
+def publish(access: Access) -> dict[str, str]:
+    """Builds and pushes every target. Returns the names by which pods pull them, with their digests."""
+    builder = _builder()
+    base = _base(builder)
+    pushed = {target: _publish(builder, base, target, access) for target in NAMES}
+    access.images.parent.mkdir(parents=True, exist_ok=True)
+    access.images.write_text(json.dumps(pushed, indent=1))
+    return pushed
+
+
+def version() -> str:
+    """The distribution's, which the images bear."""
+    return metadata.version("model-runtime")
+
+
+def _publish(builder: str, base: str, target: str, access: Access) -> str:
+    local = f"localhost/{NAMES[target]}:{version()}"
+    build(builder, base, target, local)
+    path = f"library/{NAMES[target]}"
+    remote = f"{access.push}/{path}:{version()}"
+    insecure = [] if builder == "docker" else ["--tls-verify=false"]  # docker takes loopback for safe
+    _run([builder, "tag", local, remote])
+    _run([builder, "push", *insecure, remote])
+    _run([builder, "rmi", remote])  # the port is another one next time
+    digest = _digest(access.push, path)
+    print(f"pushed {NAMES[target]}:{version()}", file=sys.stderr, flush=True)
+    access.pull_again(f"docker.io/{path}:{version()}")
+    return f"{access.pull}/{path}@{digest}"
+
+
+def build(builder: str, base: str, target: str, name: str) -> None:
+    """Builds one target of the Dockerfile under a local name."""
+    print(f"building the image {name} upon {base or 'its own base'}", file=sys.stderr, flush=True)
+    arguments = {"VERSION": version(), **{key: os.environ[key] for key in _PASSED_ON if key in os.environ}}
+    if base:
+        arguments["BASE_IMAGE"] = base
+    flags = [flag for key, value in arguments.items() for flag in ("--build-arg", f"{key}={value}")]
+    certificates = arguments.get("SSL_CERT_FILE") or arguments.get("PIP_CERT")
+    if certificates and builder != "docker":
+        folder = Path(certificates).parent
+        flags.append(f"--volume={folder}:{folder}:ro")
+    _run([*_BUILD[builder], f"--file={DOCKERFILE}", f"--target={target}", f"--tag={name}", *flags, str(ROOT)])
+
+
+def _builder() -> str:
+    if found := next((name for name in _BUILD if shutil.which(name)), None):
+        return found
+    packages.present(packages.IMAGES)
+    return "buildah"
+
+
+def _base(builder: str) -> str:
+    """The base to build upon; empty: the Dockerfile's own."""
+    if chosen := os.environ.get("BASE_IMAGE"):
+        return chosen
+    if _has(builder, LOCAL_BASE):
+        return LOCAL_BASE
+    default = re.search(r"^ARG BASE_IMAGE=(\S+)", DOCKERFILE.read_text(), re.MULTILINE)
+    assert default, "the Dockerfile names its base"
+    if subprocess.run([builder, "pull", default[1]], capture_output=True, timeout=600).returncode == 0:
+        return ""
+    print(f"{default[1]} cannot be pulled: making a Debian with Python here (about two minutes, once)", file=sys.stderr)
+    _make_base()
+    return LOCAL_BASE
+
+
+def _has(builder: str, image: str) -> bool:
+    return subprocess.run([builder, "inspect", "--type=image", image], capture_output=True).returncode == 0
+
+
+def _make_base() -> None:
+    """A minimal Debian of the host's own release, with its Python, as a local image."""
+    packages.present(packages.IMAGES)
+    release = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE)
+    assert release, "Debian tells its release"
+    with tempfile.TemporaryDirectory(prefix="base-image-") as folder:
+        _run(["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", release[1], folder])
+        for leftover in (
+            "var/cache/apt",
+            "var/lib/apt/lists",
+            "var/log",
+            "usr/share/doc",
+            "usr/share/man",
+            "usr/share/locale",
+        ):
+            shutil.rmtree(Path(folder, leftover), ignore_errors=True)
+        (Path(folder) / "Containerfile").write_text("FROM scratch\nCOPY . /\nRUN rm /Containerfile\n")
+        _run(["buildah", "bud", "--isolation=chroot", "--layers=false", "--timestamp=0", f"--tag={LOCAL_BASE}", folder])
+
+
+def _digest(registry: str, path: str) -> str:
+    """The registry's own word for what was pushed, whoever pushed it."""
+    request = urllib.request.Request(
+        f"http://{registry}/v2/{path}/manifests/{version()}", method="HEAD", headers={"Accept": _MANIFESTS}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return str(answer.headers["Docker-Content-Digest"])
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    if done.returncode:
+        raise ImageFailed(f"{' '.join(command[:3])} … failed with {done.returncode}:\n{done.stdout[-3000:]}")
