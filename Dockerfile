@@ -19,7 +19,7 @@ ENV PATH=/uv/bin:$PATH \
     UV_PYTHON_DOWNLOADS=never \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1 \
-    PYC_INVALIDATION_MODE=unchecked-hash \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     PYTHONHASHSEED=0 \
     SOURCE_DATE_EPOCH=315532800
 # Bytecode is checked neither by time nor by source: the files are read-only, and the images' times are all the same.

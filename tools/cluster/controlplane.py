@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import binaries
+from . import binaries, kwok
 from .certificates import Authority
 
 READY_SECONDS = 90.0
@@ -99,7 +99,7 @@ class ControlPlane:
         if self._controllers:
             self._wait("/api/v1/namespaces/default/serviceaccounts/default", "default service account")
         if self._kwok:
-            self._spawn("kwok", f"--kubeconfig={self.kubeconfig}", "--manage-all-nodes=true", "--cidr=198.19.0.0/16")
+            self._spawn("kwok", *kwok.flags(self.kubeconfig, *_free_ports(1)))
 
     def _start_etcd(self, client: int, peer: int) -> None:
         self._spawn(
@@ -179,6 +179,11 @@ class ControlPlane:
         done = subprocess.run(command, input=text, capture_output=True, text=True, env=environment)
         done.check_returncode()
         return done.stdout
+
+    def add_nodes(self, count: int) -> None:
+        """Fake nodes (with kwok only), Ready when this returns. What their pods play is told in stages.yaml."""
+        self.kubectl("apply", "--filename=-", text=kwok.nodes(count))
+        self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
 
     def get(self, path: str) -> Any:
         """The JSON (or text) that the API server answers to a GET of `path`."""
