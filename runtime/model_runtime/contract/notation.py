@@ -13,7 +13,7 @@ import difflib
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ..errors import ContractError, Violation
-from .model import Contract, Field, Shape, Signature
+from .model import MAX_DEPTH, Contract, Field, Shape, Signature
 from .types import PROFILES_BY_NAME, TYPES_BY_NAME, DataType, Profile
 
 DEFAULT_SIGNATURE = "predict"  # as hs 3 names it
@@ -45,8 +45,12 @@ def format(contract: Contract) -> Dict[str, Any]:
 def _parse_signatures(notation: Any, violations: List[Violation]) -> List[Signature]:
     if not _is_mapping("contract", notation, violations):
         return []
-    if "inputs" in notation or "outputs" in notation or not _looks_like_many(notation):
+    if not _looks_like_many(notation):
         return [_parse_signature("contract", notation, None, violations)]
+    return _parse_many(notation, violations)
+
+
+def _parse_many(notation: Mapping[Any, Any], violations: List[Violation]) -> List[Signature]:
     return [
         _parse_signature(f"contract.{name}", signature, name, violations)
         for name, signature in notation.items()
@@ -55,7 +59,11 @@ def _parse_signatures(notation: Any, violations: List[Violation]) -> List[Signat
 
 
 def _looks_like_many(notation: Mapping[Any, Any]) -> bool:
-    """0.x's map of signatures: a value with inputs or outputs of its own."""
+    """0.x's map of signatures: a value with inputs or outputs of its own. A signature may itself be called inputs or outputs."""
+    if "inputs" in notation or "outputs" in notation:
+        wrong: List[Violation] = []
+        _parse_many(notation, wrong)
+        return not wrong
     return any(isinstance(value, Mapping) and ("inputs" in value or "outputs" in value) for value in notation.values())
 
 
@@ -74,17 +82,20 @@ def _parse_signature(
     return Signature(str(name), inputs, _parse_fields(f"{path}.outputs", notation.get("outputs") or {}, violations))
 
 
-def _parse_fields(path: str, notation: Any, violations: List[Violation]) -> Tuple[Field, ...]:
+def _parse_fields(path: str, notation: Any, violations: List[Violation], depth: int = 1) -> Tuple[Field, ...]:
     if not _is_mapping(path, notation, violations):
         return ()
+    if depth > MAX_DEPTH:
+        violations.append(Violation(path, f"expected at most {MAX_DEPTH} levels of nested fields"))
+        return ()
     return tuple(
-        _parse_field(f"{path}.{name}", name, field, violations)
+        _parse_field(f"{path}.{name}", name, field, violations, depth)
         for name, field in notation.items()
         if _is_name(f"{path}.{name}", name, violations) and _is_mapping(f"{path}.{name}", field, violations)
     )
 
 
-def _parse_field(path: str, name: str, notation: Mapping[Any, Any], violations: List[Violation]) -> Field:
+def _parse_field(path: str, name: str, notation: Mapping[Any, Any], violations: List[Violation], depth: int) -> Field:
     _check_keys(path, notation, _FIELD_KEYS, violations)
     shape = _parse_shape(f"{path}.shape", notation.get("shape"), violations)
     profile = _lookup(f"{path}.profile", notation.get("profile", "none"), PROFILES_BY_NAME, Profile.NONE, violations)
@@ -92,7 +103,7 @@ def _parse_field(path: str, name: str, notation: Mapping[Any, Any], violations: 
         got = "both" if "type" in notation else "neither"
         violations.append(Violation(path, f"expected a type or nested fields, got {got}"))
     if "fields" in notation:
-        nested = _parse_fields(f"{path}.fields", notation["fields"], violations)
+        nested = _parse_fields(f"{path}.fields", notation["fields"], violations, depth + 1)
         if notation["fields"] == {}:
             violations.append(Violation(f"{path}.fields", "expected at least one nested field, got none"))
         return Field(name, DataType.MAP, shape, nested, profile)

@@ -202,6 +202,31 @@ def test_what_is_formatted_is_parsed_back(made: Contract) -> None:
     assert contract.parse(contract.format(made)).signatures == made.signatures
 
 
+def test_signatures_may_be_called_inputs_and_outputs() -> None:
+    signature = {"inputs": {}, "outputs": {"y": {"type": "double"}}}
+
+    read = contract.parse({"inputs": signature, "outputs": signature})
+
+    assert [str(each) for each in read.signatures] == ["inputs() -> y: double[...]", "outputs() -> y: double[...]"]
+
+
+def test_fields_may_be_called_inputs_and_outputs() -> None:
+    field = {"type": "double", "shape": "scalar"}
+
+    read = contract.parse({"inputs": {"outputs": field}, "outputs": {"inputs": field, "outputs": field}})
+
+    assert str(read) == "predict(outputs: double) -> (inputs: double, outputs: double)"
+
+
+def test_fields_nested_without_end_are_refused() -> None:
+    field: dict[str, object] = {"type": "double"}
+    for _ in range(200):
+        field = {"fields": {"a": field}}
+
+    with pytest.raises(ContractError, match="expected at most 32 levels of nested fields"):
+        contract.parse({"outputs": {"y": field}})
+
+
 @pytest.mark.parametrize(("name", "dtype"), TYPES_BY_NAME.items())
 def test_every_name_of_a_type_is_known(name: str, dtype: DataType) -> None:
     if dtype in (DataType.RESOURCE, DataType.VARIANT):
