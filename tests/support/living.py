@@ -1,0 +1,172 @@
+"""A namespace of a real cluster in which things really run: pods that call, load that is counted, models that answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from operating import World, eventually
+
+from cluster.access import Access
+
+E2E = Path(__file__).parent.parent / "e2e"
+DOUBLE = "def double(x):\n    return {'y': 2 * x}\n"
+CALLER = "caller"
+_RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+_HAS_STARTED = "{.status.containerStatuses[0].state}"
+
+
+class Place(World):
+    """One namespace, as a person with kubectl and a pod in it sees it."""
+
+    def __init__(self, access: Access, namespace: str) -> None:
+        super().__init__(access, namespace)  # type: ignore[arg-type]
+        self.access = access
+
+    # Models -----------------------------------------------------------------------------------------------------------
+
+    def ready(self, name: str, seconds: float = 90.0) -> dict[str, Any]:
+        """The ModelRuntime, once its latest generation is rolled out and serves."""
+        eventually(lambda: self._is_ready(name), seconds, lambda: (self._told(name), self.kubectl("get", "pods")))
+        return self.get("modelruntime", name)
+
+    def _is_ready(self, name: str) -> bool:
+        item = self.get("modelruntime", name)
+        conditions = {each["type"]: each for each in (item.get("status") or {}).get("conditions") or ()}
+        ready = conditions.get("Ready") or {}
+        return ready.get("status") == "True" and ready.get("observedGeneration") == item["metadata"]["generation"]
+
+    def _told(self, name: str) -> list[str]:
+        conditions = (self.get("modelruntime", name).get("status") or {}).get("conditions") or ()
+        return [f"{each['type']}={each['status']} {each['reason']}: {each['message']}" for each in conditions]
+
+    def pod_names(self, name: str) -> list[str]:
+        selector = f"runtime.hydrosphere.io/modelruntime={name}"
+        return sorted(self.kubectl("get", "pods", "-l", selector, "-o", "jsonpath={.items[*].metadata.name}").split())
+
+    def patch(self, name: str, spec: dict[str, Any]) -> None:
+        self.kubectl("patch", "modelruntime", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def endpoint(self, name: str) -> str:
+        return str(self.get("modelruntime", name)["status"]["endpoint"])
+
+    # Calls ------------------------------------------------------------------------------------------------------------
+
+    def caller(self) -> None:
+        """A pod from which the models of this namespace are called."""
+        self.apply(self._pod(CALLER, ["sleep", "3600"], {}))
+        self.kubectl("wait", "--for=condition=Ready", f"pod/{CALLER}", "--timeout=60s")
+
+    def predict(self, name: str, *inputs: str) -> dict[str, Any]:
+        """The answer that a pod gets by the Service's DNS name."""
+        command = ("python", "-m", "model_runtime", "predict", self.endpoint(name), *inputs)
+        answer: dict[str, Any] = json.loads(self.kubectl("exec", CALLER, "--", *command))
+        return answer
+
+    @contextlib.contextmanager
+    def forwarded(self, target: str, port: int) -> Iterator[str]:
+        """`kubectl port-forward`: HOST:PORT here that ends there."""
+        command = self.access.command("-n", self.namespace, "port-forward", target, f":{port}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self.access.environment()) as forward:
+            assert forward.stdout is not None
+            found = re.match(r"Forwarding from (\S+) ", forward.stdout.readline())
+            try:
+                assert found, "kubectl port-forward forwards nothing"
+                yield found[1]
+            finally:
+                forward.terminate()
+
+    # Load -------------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def load(self, name: str, *, calls: int, clients: int = 4, rate: float = 200.0) -> Iterator[Load]:
+        """Constant load on a ModelRuntime by its Service, from a pod, until all calls are made."""
+        pod = f"load-{name}"
+        self.kubectl("delete", "pod", pod, "--ignore-not-found", "--now")
+        self.kubectl("delete", "configmap", pod, "--ignore-not-found")
+        self.kubectl("create", "configmap", pod, f"--from-file={E2E / 'load.py'}")
+        variables = {"TARGET": self.endpoint(name), "CALLS": calls // clients, "CLIENTS": clients, "RATE": rate}
+        volume = {"name": "program", "configMap": {"name": pod}}
+        self.apply(self._pod(pod, ["python", "/program/load.py"], variables, volume))
+        load = Load(self, pod)
+        eventually(lambda: load.counts()["calls"] > 0, 60, lambda: self.kubectl("describe", "pod", pod))
+        yield load
+
+    def _pod(
+        self, name: str, command: list[str], variables: dict[str, Any], *volumes: dict[str, Any]
+    ) -> dict[str, Any]:
+        mounts = [{"name": each["name"], "mountPath": f"/{each['name']}", "readOnly": True} for each in volumes]
+        container = {
+            "name": "main",
+            "image": self.access.image("runtime"),
+            "command": command,
+            "env": [{"name": key, "value": str(value)} for key, value in {"HOME": "/tmp", **variables}.items()],
+            "securityContext": _RESTRICTED,
+            "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}],
+        }
+        spec = {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [container],
+            "volumes": [*volumes, {"name": "tmp", "emptyDir": {}}],
+        }
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+class Load:
+    """A pod that calls; `counts` so far, or the whole account once it is `done`."""
+
+    def __init__(self, place: Place, pod: str) -> None:
+        self._place, self._pod = place, pod
+
+    def counts(self) -> dict[str, Any]:
+        try:
+            lines = self._place.kubectl("logs", self._pod, "--tail=1").splitlines()
+        except subprocess.CalledProcessError:  # it has not started yet
+            lines = []
+        counts: dict[str, Any] = json.loads(lines[0]) if lines and lines[0].startswith("{") else {"calls": 0}
+        return counts
+
+    def passed(self, calls: int, seconds: float = 120.0) -> None:
+        """Returns when so many more calls have been made."""
+        wanted = self.counts()["calls"] + calls
+        eventually(lambda: self.counts()["calls"] >= wanted or "done" in self.counts(), seconds, self.counts)
+
+    @property
+    def is_done(self) -> bool:
+        return "done" in self.counts()
+
+    def account(self, seconds: float = 600.0) -> dict[str, Any]:
+        eventually(lambda: self.is_done, seconds, lambda: self._place.kubectl("logs", self._pod, "--tail=5"))
+        return self.counts()
+
+
+def doubler(name: str = "doubler", code: str = DOUBLE, **spec: Any) -> dict[str, Any]:
+    """A ModelRuntime that doubles whole numbers."""
+    field = {"shape": [-1], "type": "int64"}
+    return {
+        "apiVersion": "runtime.hydrosphere.io/v1alpha1",
+        "kind": "ModelRuntime",
+        "metadata": {"name": name},
+        "spec": {
+            "contract": {"name": "double", "inputs": {"x": field}, "outputs": {"y": field}},
+            "model": {"inline": {"src/func_main.py": code}},
+            **spec,
+        },
+    }
+
+
+def seconds_since(began: float) -> float:
+    return round(time.monotonic() - began, 1)
