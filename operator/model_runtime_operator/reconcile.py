@@ -22,17 +22,23 @@ Key = tuple[str, str]
 
 
 async def reconcile(key: Key, cluster: Cluster, platform: Platform) -> None:
-    """Brings the ModelRuntime's objects to what it says, and its status to what is true. Raises ClusterError to be run again."""
+    """Brings the ModelRuntime's objects to what it says, and its status to what is true.
+
+    Raises ClusterError to be run again: Refused too, once the status tells of it, for nothing wakes us when a quota, a policy or
+    somebody else's object no longer stands in the way.
+    """
     body = cluster.model_runtime(key)
     if body is None or "deletionTimestamp" in body["metadata"]:
         return  # its objects go by their owner references
-    outcome = await _bring_about(body, cluster, platform)
+    outcome, refusal = await _bring_about(body, cluster, platform)
     new = status.of(body, outcome, cluster.observe(key), now=_now(), domain=platform.cluster_domain)
     if new != body.get("status"):
         await _publish(body, new, cluster)
+    if refusal is not None:
+        raise refusal
 
 
-async def _bring_about(body: dict[str, Any], cluster: Cluster, platform: Platform) -> Outcome:
+async def _bring_about(body: dict[str, Any], cluster: Cluster, platform: Platform) -> tuple[Outcome, Refused | None]:
     runtime = None
     try:
         runtime = spec.parse(body)
@@ -42,8 +48,11 @@ async def _bring_about(body: dict[str, Any], cluster: Cluster, platform: Platfor
             await _apply(each, cluster)
         await cluster.prune((runtime.namespace, runtime.name), wanted)
     except Hindered as error:
-        return Outcome(runtime, runtime.promise if runtime else None, error.problem)
-    return Outcome(runtime, desired.contract_of(runtime, files), model_digest=desired.model_digest(runtime, files))
+        cause = error.__cause__
+        hindered = Outcome(runtime, runtime.promise if runtime else None, error.problem)
+        return hindered, cause if isinstance(cause, Refused) else None
+    promise, digest = desired.contract_of(runtime, files), desired.model_digest(runtime, files)
+    return Outcome(runtime, promise, model_digest=digest), None
 
 
 async def _files(runtime: ModelRuntime, cluster: Cluster) -> Files | None:
@@ -61,7 +70,7 @@ async def _apply(wanted: dict[str, Any], cluster: Cluster) -> None:
         await cluster.apply(wanted)
     except Refused as refusal:
         word = status.refused(refusal.status, refusal.message)
-        raise Hindered(word, f"{wanted['kind']} {wanted['metadata']['name']}: {refusal.message}") from None
+        raise Hindered(word, f"{wanted['kind']} {wanted['metadata']['name']}: {refusal.message}") from refusal
 
 
 async def _publish(body: dict[str, Any], new: dict[str, Any], cluster: Cluster) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from kube import Denied
 from operating import Operator, World, eventually, runtime
 
 from model_runtime_operator import spec, status
@@ -235,6 +236,6 @@ def test_each_state_of_a_life_reads_as_it_should(world: World, operator: Operato
 def _read_or_gone(world: World) -> str:
     try:
         return read(world)
-    except subprocess.CalledProcessError as error:
-        assert "NotFound" in error.stderr
+    except Denied as error:
+        assert error.status == 404
         return "gone"

@@ -5,7 +5,6 @@ Each replica has a way of its own to the API server, on which every write is not
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections import Counter
@@ -149,5 +148,4 @@ def _reasons(world: World) -> set[str]:
 
 
 def _generations(world: World) -> set[int]:
-    items = json.loads(world.kubectl("get", "deployments", "-o", "json"))["items"]
-    return {int(each["metadata"]["generation"]) for each in items}
+    return {int(each["metadata"]["generation"]) for each in world.all("deployments")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kube import MERGE, Kube
 from serving import free_port
 
 from cluster.controlplane import ControlPlane
@@ -85,35 +85,32 @@ class World:
     """One namespace of the API server, as a person with kubectl sees it."""
 
     def __init__(self, api: ControlPlane, namespace: str) -> None:
-        self.api, self.namespace = api, namespace
+        self.api, self.namespace, self.kube = api, namespace, Kube(api, namespace)
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
         return self.api.kubectl("-n", self.namespace, *arguments, text=text)
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        self.kubectl(
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--field-manager=person",
-            "-f",
-            "-",
-            text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
-        )
+        for each in objects:
+            self.kube.apply(each)
 
     def all(self, kind: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
+        found: list[dict[str, Any]] = self.kube.call("GET", self.kube.path(kind))["items"]
         return found
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        """Raises Denied (404) where there is none."""
+        found: dict[str, Any] = self.kube.call("GET", self.kube.path(kind, name))
         return found
+
+    def create(self, item: dict[str, Any]) -> None:
+        self.kube.call("POST", self.kube.path(item["kind"]), item)
 
     def names(self, kind: str) -> list[str]:
         return sorted(item["metadata"]["name"] for item in self.all(kind))
 
     def patch_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
-        self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        self.kube.call("PATCH", self.kube.path(kind, name, "status"), {"status": status}, MERGE)
 
     def condition(self, name: str, kind: str) -> dict[str, Any]:
         conditions = (self.get("mr", name).get("status") or {}).get("conditions") or ()
@@ -148,14 +145,7 @@ class World:
             "metadata": {"name": pod},
             "target": {"kind": "Node", "name": self.namespace},
         }
-        self.kubectl(
-            "create",
-            "--raw",
-            f"/api/v1/namespaces/{self.namespace}/pods/{pod}/binding",
-            "-f",
-            "-",
-            text=json.dumps(binding),
-        )
+        self.kube.call("POST", self.kube.path("pods", pod, "binding"), binding)
 
     def serve(self, name: str, count: int = 1) -> None:
         """Plays the kubelet: every pod of the ModelRuntime is running and ready."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 import aiohttp
 from aiohttp import web
+from kube import administrator
 from yarl import URL
 
 from cluster.controlplane import ControlPlane
@@ -49,9 +49,7 @@ class Relay:
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
         self._server = plane.server
-        pki = plane.folder / "pki"
-        self._tls = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-        self._tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        self._tls = administrator(plane)
         self._folder = folder
         self._open: set[asyncio.Transport] = set()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="relay")

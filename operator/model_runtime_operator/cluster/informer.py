@@ -53,9 +53,9 @@ class Informer:
                 log.warning(
                     "watch broken", extra={"kind": self.kind.name, "error": str(error), "again_in": round(pause, 1)}
                 )
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-                pause = min(pause * 2, LONGEST_PAUSE)
             metrics.WATCH_RESTARTS.labels(self.kind.name, why).inc()
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _list(self) -> None:
         items: list[Any] = []

@@ -33,10 +33,16 @@ _MEANINGS = (
     (re.compile(r"subPath", re.IGNORECASE), "SourceNotFound"),
     (re.compile(r"unbound immediate PersistentVolumeClaims|volume binding|not bound", re.IGNORECASE), "VolumePending"),
     (
-        re.compile(r"image volume|volume source type.*image|image_volume|imagevolume", re.IGNORECASE),
+        # the last is what a containerd says that does not know them
+        re.compile(
+            r'image volume|volume source type.*image|image_volume|imagevolume|failed to mkdir ""', re.IGNORECASE
+        ),
         "ImageVolumeUnsupported",
     ),
 )
+
+# What the end of an init step means that does not say it in a word of ours.
+_STEPS = {"fetch": "DownloadFailed", "copy": "SourceNotFound", "requirements": "RequirementsFailed"}
 
 
 def find(observed: Observed) -> Problem | None:
@@ -55,13 +61,13 @@ def _all(observed: Observed) -> Iterator[Problem]:
 
 def refused(code: int, message: str) -> str:
     """The word for the HTTP status and text with which the API server refuses an object."""
-    if re.search(r"exceeded quota|is forbidden: (maximum|minimum)", message):
+    if re.search(r"exceeded quota|status unknown for quota|is forbidden: (maximum|minimum)", message):
         return "QuotaExceeded"
     if "must specify a volume type" in message:  # it drops volumes of images where it does not know them
         return "ImageVolumeUnsupported"
     if code == 409:
         return "NameConflict"
-    return "AdmissionDenied" if code == 403 or "denied the request" in message else "ObjectRefused"
+    return "AdmissionDenied" if code == 403 or re.search("denied (the )?request", message) else "ObjectRefused"
 
 
 def _refused_pods(observed: Observed) -> Iterator[Problem]:
@@ -118,7 +124,7 @@ def _of_container(container: Object, pod: Object, observed: Observed, where: str
     elif not container.get("ready"):
         ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
         if ended and ended.get("exitCode") != 0:
-            yield _of_end(ended, pod, observed, where)
+            yield _of_end(ended, pod, observed, where, otherwise=_STEPS.get(container["name"], "CrashLoop"))
 
 
 def _pull_text(container: Object, text: str) -> str:
@@ -126,7 +132,7 @@ def _pull_text(container: Object, text: str) -> str:
     return stripped or f"image {container.get('image', '?')} cannot be pulled"
 
 
-def _of_end(ended: Object, pod: Object, observed: Observed, where: str) -> Problem:
+def _of_end(ended: Object, pod: Object, observed: Observed, where: str, *, otherwise: str) -> Problem:
     message = str(ended.get("message") or "").strip()
     if said := _said_by_runtime(message):
         return problem(said["word"], f"{where}: {said['text']}")
@@ -136,7 +142,7 @@ def _of_end(ended: Object, pod: Object, observed: Observed, where: str) -> Probl
     if probes:
         return problem("ProbeFailed", f"{where}: {probes[-1]['message']}")
     tail = message[-1000:] or ended.get("reason") or "no message"
-    return problem("CrashLoop", f"{where}: ended with exit code {ended.get('exitCode')}: {tail}")
+    return problem(otherwise, f"{where}: ended with exit code {ended.get('exitCode')}: {tail}")
 
 
 def _said_by_runtime(message: str) -> re.Match[str] | None:
