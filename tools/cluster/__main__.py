@@ -117,6 +117,20 @@ def _images(_: argparse.Namespace) -> None:
         print(f"{target}: {image}")
 
 
+def _with_node(arguments: argparse.Namespace) -> int:
+    own = "E2E_KUBECONFIG" not in os.environ
+    node = _node()
+    was_up = node.running
+    try:
+        if own:
+            node.up()
+        images.publish(access.current())
+        return subprocess.run(arguments.inner).returncode
+    finally:
+        if own and not was_up:
+            node.down()
+
+
 def _run(arguments: argparse.Namespace) -> int:
     command = _node().enter(*arguments.inner)
     environment = {**os.environ, "KUBECONFIG": str(access.FOLDER / "kubeconfig")}

@@ -59,19 +59,29 @@ def version() -> str:
     return metadata.version("model-runtime")
 
 
+def publish_folder(access: Access, folder: Path, name: str) -> str:
+    """Builds a folder that has a Dockerfile, and pushes it. Returns the name by which pods pull it."""
+    builder = _builder()
+    local = f"localhost/{name}:{version()}"
+    _run([*_BUILD[builder], f"--tag={local}", str(folder)])
+    return _push(builder, name, access)
+
+
 def _publish(builder: str, base: str, target: str, access: Access) -> str:
-    local = f"localhost/{NAMES[target]}:{version()}"
-    build(builder, base, target, local)
-    path = f"library/{NAMES[target]}"
+    build(builder, base, target, f"localhost/{NAMES[target]}:{version()}")
+    return _push(builder, NAMES[target], access)
+
+
+def _push(builder: str, name: str, access: Access) -> str:
+    path = f"library/{name}"  # where a bare name leads
     remote = f"{access.push}/{path}:{version()}"
     insecure = [] if builder == "docker" else ["--tls-verify=false"]  # docker takes loopback for safe
-    _run([builder, "tag", local, remote])
+    _run([builder, "tag", f"localhost/{name}:{version()}", remote])
     _run([builder, "push", *insecure, remote])
     _run([builder, "rmi", remote])  # the port is another one next time
-    digest = _digest(access.push, path)
-    print(f"pushed {NAMES[target]}:{version()}", file=sys.stderr, flush=True)
     access.pull_again(f"docker.io/{path}:{version()}")
-    return f"{access.pull}/{path}@{digest}"
+    print(f"pushed {name}:{version()}", file=sys.stderr, flush=True)
+    return f"{access.pull}/{path}@{_digest(access.push, path)}"
 
 
 def build(builder: str, base: str, target: str, name: str) -> None:

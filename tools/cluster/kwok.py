@@ -1,4 +1,4 @@
-"""Fake nodes, whose pods play what `stages.yaml` and their annotations say. For tests of scale and of failures, without a kubelet."""
+"""Fake nodes, whose pods play what `stages.yaml` and their annotations say: for tests of scale and failures, without kubelets."""
 
 from __future__ import annotations
 
