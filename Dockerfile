@@ -43,8 +43,8 @@ ARG UV_DEFAULT_INDEX
 COPY README.md LICENSE CHANGELOG.md ./
 COPY runtime runtime
 COPY operator operator
-RUN --mount=type=cache,target=/root/.cache/uv uv build --quiet --wheel --out-dir /wheels \
-    && uv pip install --quiet --python /opt/model-runtime/bin/python --no-deps --no-index --find-links /wheels --prefix /package model-runtime
+RUN uv build --quiet --no-cache --wheel --out-dir /wheels \
+    && uv pip install --quiet --no-cache --python /opt/model-runtime/bin/python --no-deps --no-index --find-links /wheels --prefix /package model-runtime
 
 # --- What both images are -----------------------------------------------------------------------------------------------------------
 FROM ${BASE_IMAGE} AS image

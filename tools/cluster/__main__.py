@@ -44,9 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     tools = commands.add_parser("tools", help="build the programs that are missing")
-    tools.add_argument(
-        "--node", action="store_true", help="those of the node and its clients, not of the everyday tests"
-    )
+    tools.add_argument("--node", action="store_true", help="those of the node and its tests, not of the everyday ones")
     tools.set_defaults(run=_tools)
 
     plane = commands.add_parser("apiserver", help="run a control plane until Ctrl-C; writes ./kubeconfig")
@@ -71,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tools(arguments: argparse.Namespace) -> None:
-    binaries.find((*binaries.NODE, *binaries.CLIENTS) if arguments.node else binaries.TESTS)
+    binaries.find((*binaries.NODE, "helm") if arguments.node else binaries.TESTS)
 
 
 def _apiserver(arguments: argparse.Namespace) -> None:

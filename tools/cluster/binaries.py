@@ -56,13 +56,12 @@ PROGRAMS: dict[str, Program] = {
     "grpcurl": Program("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl"),
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
-# What the everyday tests need, the node, and what the node's tests and benchmarks need besides.
+# What the everyday tests need, and the node. The others are built when somebody asks for them.
 TESTS = (*CONTROL_PLANE, "kwok", "kstatus", "helm")
 NODE = (
     *CONTROL_PLANE,
     *("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pause", "registry", "coredns"),
 )
-CLIENTS = ("helm", "ghz", "grpcurl")
 
 
 class BinaryMissing(Exception):

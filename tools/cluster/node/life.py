@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -81,19 +82,23 @@ class Node:
 
     def up(self) -> Record:
         """Returns when the node is Ready and has DNS."""
+        with self._alone():
+            return self._up()
+
+    def _up(self) -> Record:
         if record := self.running:
             self._say(f"the node is up already ({self.layout.kubeconfig})")
             return record
         if os.geteuid():
             raise NodeFailed("the node needs root: it mounts file systems and makes network interfaces")
-        self.down()
+        self._down()
         packages.present(packages.NODE)
         programs = binaries.find(binaries.NODE)
         try:
             return self._start(programs)
         except BaseException as error:
             logs = self._last_lines()
-            self.down()
+            self._down()
             if isinstance(error, (OSError, subprocess.SubprocessError, TimeoutError)):
                 raise NodeFailed(f"the node did not come up: {error}\n{logs}") from error
             raise
@@ -196,6 +201,10 @@ class Node:
 
     def down(self) -> None:
         """Ends the node, if there is one, and removes everything of it."""
+        with self._alone():
+            self._down()
+
+    def _down(self) -> None:
         if record := self.record:
             for pid, started in ((record.pid, record.started), (record.gate, record.gate_started)):
                 _end(pid, started)
@@ -213,6 +222,16 @@ class Node:
     def _own_groups(self) -> list[Path]:
         """Those of a start that was broken off before it could write its record."""
         return list(cgroups.ROOT.rglob(self.layout.cgroup))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else brings this node up or down meanwhile; who wants to, waits."""
+        descriptor = os.open(self.layout.folder.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     # Use ---------------------------------------------------------------------------------------------------------------
 
