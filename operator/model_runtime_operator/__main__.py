@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import kopf
+from kopf._core.engines.peering import Identity
 
 from . import handlers  # noqa: F401 - registers itself with kopf
 from .settings import InvalidSetting, from_environment
@@ -16,7 +17,12 @@ def main() -> int:
     except InvalidSetting as error:
         sys.stderr.write(f"model-runtime-operator: {error}\n")
         return 2
-    kopf.run(clusterwide=not settings.namespaces, namespaces=settings.namespaces, standalone=True)
+    kopf.run(
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        standalone=True,
+        identity=Identity(settings.identity),  # kopf would ask for the name of the user, and an arbitrary uid has none
+    )
     return 0
 
 

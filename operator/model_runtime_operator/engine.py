@@ -96,6 +96,8 @@ class Engine:
         work += [("watchdog", self.watchdog.run()), ("resync", self._resync())]
         work += [("election", self.election.run() if isinstance(self.election, Election) else asyncio.sleep(10**9))]
         self._tasks = [asyncio.create_task(each, name=name) for name, each in work]
+        for task in self._tasks:
+            task.add_done_callback(_say_why_it_ended)
 
     def _wake(self, key: Key, kind: str) -> None:
         if self.election.is_leading:
@@ -162,6 +164,12 @@ async def _platform(settings: Settings, connection: Connection) -> Platform:
         pre_stop_sleep=version >= _PRE_STOP_SLEEP_SINCE,
         cluster_domain=settings.cluster_domain,
     )
+
+
+def _say_why_it_ended(task: asyncio.Task[None]) -> None:
+    """Nothing that the engine does may end by itself: `problems` tells the kubelet, this tells the reader of the log."""
+    if not task.cancelled():
+        log.error("a task of the operator has ended", extra={"task": task.get_name()}, exc_info=task.exception())
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -73,7 +73,7 @@ class Watchdog:
         found: dict[Key, str] = {}
         for namespace in self._namespaces:
             page = await self._connection.get(MODEL_RUNTIME.path(namespace), METADATA_LIST)
-            found |= {key_of(item): item["metadata"]["resourceVersion"] for item in page["items"]}
+            found |= {key_of(item): item["metadata"]["resourceVersion"] for item in page.get("items") or ()}
         return found
 
     def _known(self, key: Key) -> int:

@@ -47,9 +47,11 @@ def operator(start: Callable[..., Operator]) -> Operator:
 
 @pytest.fixture
 def world(api: ControlPlane, namespace: str) -> Iterator[World]:
-    """A namespace, and a node of the same name, which lives for a minute: the controller-manager hears no kubelet."""
+    """A namespace, and a node of the same name, which is given up after 40 seconds without `world.beat()`."""
     api.kubectl(
         "create", "-f", "-", text=f'{{"apiVersion": "v1", "kind": "Node", "metadata": {{"name": "{namespace}"}}}}'
     )
-    yield World(api, namespace)
+    found = World(api, namespace)
+    found.beat()
+    yield found
     api.kubectl("delete", "node", namespace, "--wait=false")

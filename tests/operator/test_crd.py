@@ -48,6 +48,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("a nested field without a type", contract(outputs={"y": {"fields": {"a": {"shape": [1]}}}}), "expected a type or nested fields"),
     ("no nested fields", contract(outputs={"y": {"fields": {}}}), "should have at least 1 properties"),
     ("a field without a name", contract(outputs={"": FIELD}), "expected a name for each field"),
+    ("a field that YAML takes for a boolean", contract(outputs={"true": FIELD}), "put y, n, yes, no, on and off in quotes"),
     ("a shape that is another word", contract(outputs={"y": {"type": "double", "shape": "vector"}}), "shape"),
     ("a shape that is a mapping", contract(outputs={"y": {"type": "double", "shape": {"a": 1}}}), "shape"),
     ("a shape of too many dimensions", contract(outputs={"y": {"type": "double", "shape": [1] * 33}}), "at most 32 items"),

@@ -72,6 +72,15 @@ class Operator:
     def writes(self) -> float:
         return self.metric("model_runtime_operator_writes_total")
 
+    def memory_mib(self) -> int:
+        """The most that the operator had in memory so far."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM"))
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(10)
@@ -150,9 +159,20 @@ class World:
     def serve(self, name: str, count: int = 1) -> None:
         """Plays the kubelet: every pod of the ModelRuntime is running and ready."""
         for number, pod in enumerate(self.pods(name, count)):
-            if "nodeName" not in pod["spec"]:
-                self.bind(pod["metadata"]["name"])
-            self.patch_status("pod", pod["metadata"]["name"], ready_status(f"198.18.0.{number + 10}"))
+            self.come_up(pod, f"198.18.0.{number + 10}")
+
+    def come_up(self, pod: dict[str, Any], address: str) -> None:
+        """Plays scheduler and kubelet: the pod is running and ready."""
+        if "nodeName" not in pod["spec"]:
+            self.bind(pod["metadata"]["name"])
+        self.patch_status("pod", pod["metadata"]["name"], ready_status(address))
+
+    def beat(self) -> None:
+        """Plays the kubelet's heart: without it, the controller-manager gives the node up after 40 seconds."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": now}
+        path = f"/api/v1/nodes/{self.namespace}/status"
+        self.kube.call("PATCH", path, {"status": {"conditions": [ready]}}, MERGE)
 
     def bury(self) -> None:
         """Plays the kubelet: the pods that are being deleted have ended."""

@@ -1,0 +1,325 @@
+"""Whatever happens, in whatever order, between any two calls: in the end the world is what the ModelRuntimes say.
+
+A story is a random sequence of edits, other people's changes and deletions, pods that come up, kills of the operator, and an API
+server that refuses, dawdles and hangs up. When it is over, nothing but the pure functions says how the world must look.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kube import MERGE, Denied
+from operating import IMAGE, Operator, World, eventually, runtime
+from relay import Fault, Relay
+
+from model_runtime_operator import desired, names, spec, status
+from model_runtime_operator.cluster import comparison, kinds
+from model_runtime_operator.desired import Files, Platform
+from model_runtime_operator.status import Observed, Outcome
+from model_runtime_operator.vocabulary import Hindered
+
+pytestmark = pytest.mark.apiserver
+
+Object = dict[str, Any]
+
+PLATFORM = Platform(runtime_image=IMAGE)
+MODELS = ("ada", "ben", "cleo")
+STEPS = 60
+QUIET_SECONDS = 75.0  # the longest back-offs after a story's faults
+OWNED = ("configmaps", "services", "deployments", "poddisruptionbudgets", "horizontalpodautoscalers", "networkpolicies")
+FAULTS = (Fault(0), Fault(0, is_late=True), Fault(409), Fault(429), Fault(500), Fault(500, is_late=True), Fault(503))
+SEEDS = [int(seed) for seed in os.environ.get("STORIES", "11,12,13").split(",")]
+
+
+class Story:
+    """What happens. `moved` counts, for each ModelRuntime, what may have rolled its pods since its Deployment was made."""
+
+    def __init__(self, seed: int, world: World, relay: Relay, start: Callable[[], Operator]) -> None:
+        self.dice, self.world, self.relay, self._start = random.Random(seed), world, relay, start
+        self.operator = start()
+        self.told: list[str] = [f"seed {seed}"]
+        self.moved: Counter[str] = Counter()
+        self._faults = random.Random(seed)
+        self._edits = 0
+
+    # What may happen --------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        happening = self.dice.choices(
+            [self.write, self.interfere, self.play_kubelet, self.edit_source, self.remove, self.cut, self.kill],
+            weights=[6, 8, 6, 2, 1, 2, 1],
+        )[0]
+        try:
+            self.told.append(f"{happening.__name__} {happening() or ''}")
+        except Denied as denied:  # the object is gone, or is changing under our hands: as for any other person
+            self.told.append(f"{happening.__name__}: {denied}")
+            assert denied.status in (404, 409, 422), denied
+        time.sleep(self.dice.choice((0.0, 0.05, 0.3, 0.6)))
+
+    def write(self) -> str:
+        """A person applies a ModelRuntime: a new one or a changed one."""
+        name = self.dice.choice(MODELS)
+        changes = self.dice.choice(_CHANGES)(self._number())
+        if name == MODELS[0] and "model" not in changes:
+            changes["model"] = {"configMap": {"name": "source"}}
+        self.world.apply(runtime(name, **changes))
+        self.moved[name] += 1
+        return f"{name} {changes}"
+
+    def interfere(self) -> str:
+        """Somebody changes or deletes an object of ours."""
+        ours = [(kind, each) for kind in OWNED for each in self.world.all(kind) if _label(each)]
+        if not ours:
+            return "with nothing"
+        kind, victim = self.dice.choice(ours)
+        name = victim["metadata"]["name"]
+        path = self.world.kube.path(kind, name)
+        if self.dice.random() < 0.4:
+            self.world.kube.call("DELETE", path)
+            self.moved[_label(victim)] += 1
+            return f"deletes {kind}/{name}"
+        patch = copy.deepcopy(_INTERFERENCE[kind](self._number()))
+        self.world.kube.call("PATCH", path, patch, MERGE)
+        self.moved[_label(victim)] += 2  # there and back
+        return f"changes {kind}/{name} {patch}"
+
+    def edit_source(self) -> str:
+        """The source ConfigMap changes, or is gone for a while."""
+        self.moved[MODELS[0]] += 1
+        if self.dice.random() < 0.3:
+            self.world.kube.call("DELETE", self.world.kube.path("configmaps", "source"))
+            return "is deleted"
+        self.world.apply(source(self._number()))
+        return "is changed"
+
+    def play_kubelet(self) -> str:
+        """Pods that are to go are gone; of the others, some become ready."""
+        pods = [each for each in self.world.all("pods") if "deletionTimestamp" not in each["metadata"]]
+        self.world.bury()
+        self.world.beat()
+        chosen = [each for each in pods if self.dice.random() < 0.7]
+        for number, pod in enumerate(chosen):
+            self.world.come_up(pod, f"198.18.{self.dice.randrange(250)}.{number + 1}")
+        return f"{len(chosen)} of {len(pods)} pods come up"
+
+    def remove(self) -> str:
+        name = self.dice.choice(MODELS)
+        self.world.kube.call("DELETE", self.world.kube.path("modelruntimes", name))
+        return name
+
+    def kill(self) -> None:
+        self.operator.kill()
+        time.sleep(self.dice.choice((0.0, 0.5)))
+        self.operator = self._start()
+
+    def cut(self) -> None:
+        self.relay.cut_watches()
+
+    def fault(self, _method: str, path: str) -> Fault | None:
+        """One call in eight goes wrong; of watches one in four, so that they are cut often and still see something."""
+        chance = 0.25 if "watch=" in path else 0.125
+        return self._faults.choice(FAULTS) if self._faults.random() < chance else None
+
+    def end(self) -> None:
+        """No more faults, and an operator that runs."""
+        self.relay.decide = lambda _method, _path: None
+        if self.operator.process.poll() is not None:
+            self.told.append(f"the operator had ended with {self.operator.process.returncode}")
+            self.operator = self._start()
+        self.operator.wait_ready()
+
+    def _number(self) -> int:
+        self._edits += 1
+        return self._edits
+
+
+def _label(item: Object) -> str:
+    return str(item["metadata"].get("labels", {}).get(names.LABEL, ""))
+
+
+_CHANGES: tuple[Callable[[int], Object], ...] = (
+    lambda n: {},
+    lambda n: {"env": [{"name": "N", "value": str(n)}]},
+    lambda n: {"replicas": n % 3},
+    lambda n: {"autoscaling": {"minReplicas": 1, "maxReplicas": 1 + n % 4}},
+    lambda n: {"networkPolicy": {}, "replicas": 2},
+    lambda n: {"paused": True, "env": [{"name": "N", "value": str(n)}]},
+    lambda n: {"port": 9000 + n},
+    lambda n: {"model": {"inline": {"src/func_main.py": f"N = {n}\n"}}},
+    lambda n: {"contract": {"name": f"f{n}", "outputs": {"y": {"shape": [n], "type": "int64"}}}},
+    lambda n: {"model": {"configMap": {"name": "source"}}, "podLabels": {"n": str(n)}},
+    lambda n: {"requirements": [f"numpy>={n}"], "resources": {"requests": {"cpu": f"{n}00m", "memory": "0.5Gi"}}},
+    lambda n: {"contract": {"protobin": base64.b64encode(b"\xff" * n).decode()}},  # is no contract
+)
+_TEMPLATE: Callable[[Object], Object] = lambda spec: {"spec": {"template": {"spec": spec}}}  # noqa: E731
+_INTERFERENCE: dict[str, Callable[[int], Object]] = {
+    "configmaps": lambda n: {"metadata": {"labels": {"theirs": str(n)}}},
+    "services": lambda n: {"spec": {"selector": {names.LABEL: f"other{n}"}}},
+    "deployments": lambda n: (
+        {"spec": {"replicas": n % 5}} if n % 2 else _TEMPLATE({"terminationGracePeriodSeconds": n})
+    ),
+    "poddisruptionbudgets": lambda n: {"spec": {"maxUnavailable": n}},
+    "horizontalpodautoscalers": lambda n: {"spec": {"maxReplicas": 20 + n}},
+    "networkpolicies": lambda n: {"metadata": {"labels": {names.LABEL: None}}},
+}
+
+
+def source(number: int) -> Object:
+    data = {"src__func_main.py": f"def predict(x): return {number}\n"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "source"}, "data": data}
+
+
+# How the world must look in the end --------------------------------------------------------------------------------------
+
+
+class Judge:
+    """Compares one look at the world with what the pure functions say of its ModelRuntimes."""
+
+    def __init__(self, world: World) -> None:
+        self._live = {kind: world.all(kind) for kind in (*OWNED, "replicasets", "pods", "endpointslices", "events")}
+        self._bodies = world.all("modelruntimes")
+        self._expected: set[tuple[str, str]] = set()
+
+    def faults(self) -> list[str]:
+        found = [fault for body in self._bodies for fault in self._of(body)]
+        return [*found, *self._orphans()]
+
+    def _of(self, body: Object) -> Iterator[str]:
+        name = body["metadata"]["name"]
+        outcome, wanted = self._outcome(body)
+        for each in wanted:
+            plural = next(kind.plural for kind in kinds.OBSERVED if kind.name == each["kind"])
+            live = self._get(plural, each["metadata"]["name"])
+            if live is None:
+                yield f"{name}: {each['kind']} {each['metadata']['name']} is missing"
+            elif not comparison.is_applied(each, live):
+                yield f"{name}: {each['kind']} {each['metadata']['name']} is not as it should be"
+            self._expected.add((plural, each["metadata"]["name"]))
+        if outcome.problem is not None:  # what there was stays as it is
+            self._expected |= {(kind, one) for kind in OWNED for one in self._names_of(kind, name)}
+        said = body.get("status") or {}
+        if said.get("observedGeneration") != body["metadata"]["generation"]:
+            yield f"{name}: observedGeneration {said.get('observedGeneration')}, generation {body['metadata']['generation']}"
+        meant = status.of(body, outcome, self._observed(name), now="-")
+        if meant != said:
+            differences = {
+                key: (said.get(key), meant.get(key)) for key in {*said, *meant} if said.get(key) != meant.get(key)
+            }
+            yield f"{name}: status says and should say {differences}"
+
+    def _outcome(self, body: Object) -> tuple[Outcome, list[Object]]:
+        parsed, files = None, None
+        try:
+            parsed = spec.parse(body)
+            if isinstance(parsed.source, spec.ConfigMap):
+                files = self._files(parsed)
+            wanted = desired.objects(parsed, PLATFORM, files)
+        except Hindered as hindered:
+            return Outcome(parsed, parsed.promise if parsed else None, hindered.problem), []
+        digest = desired.model_digest(parsed, files)
+        return Outcome(parsed, desired.contract_of(parsed, files), model_digest=digest), wanted
+
+    def _files(self, parsed: spec.ModelRuntime) -> Files:
+        assert isinstance(parsed.source, spec.ConfigMap)
+        found = self._get("configmaps", parsed.source.name)
+        if found is None:
+            message = f"ConfigMap {parsed.source.name}: not found in namespace {parsed.namespace}"
+            raise Hindered("SourceNotFound", message)
+        return Files({key: hashlib.sha256(text.encode()).hexdigest() for key, text in found["data"].items()})
+
+    def _observed(self, name: str) -> Observed:
+        deployment = self._get("deployments", name)
+        pods, sets = self._of_runtime("pods", name), self._of_runtime("replicasets", name)
+        uids = {each["metadata"]["uid"] for each in (*pods, *sets)}
+        about = [
+            each
+            for each in self._live["events"]
+            if each["involvedObject"].get("uid") in uids and each["type"] != "Normal"
+        ]
+        slices = self._of_runtime("endpointslices", name)
+        return Observed(deployment, tuple(sets), tuple(pods), tuple(slices), tuple(about))
+
+    def _orphans(self) -> Iterator[str]:
+        """What is labelled as ours and is wanted by nobody: except contracts that a ReplicaSet's pods may still need."""
+        volumes = (each["spec"]["template"]["spec"].get("volumes", ()) for each in self._live["replicasets"])
+        needed = {("configmaps", one["configMap"]["name"]) for some in volumes for one in some if "configMap" in one}
+        there = {
+            (kind, one["metadata"]["name"])
+            for kind in OWNED
+            for one in self._live[kind]
+            if names.LABEL in one["metadata"].get("labels", {})
+        }
+        for kind, name in sorted(there - self._expected - needed):
+            yield f"{kind}/{name} is an orphan"
+
+    def _get(self, kind: str, name: str) -> Object | None:
+        return next((each for each in self._live[kind] if each["metadata"]["name"] == name), None)
+
+    def _of_runtime(self, kind: str, name: str) -> list[Object]:
+        return [each for each in self._live[kind] if _label(each) == name]
+
+    def _names_of(self, kind: str, name: str) -> list[str]:
+        return [str(each["metadata"]["name"]) for each in self._of_runtime(kind, name)]
+
+
+def versions(world: World) -> dict[str, str]:
+    items = [(kind, each["metadata"]) for kind in (*OWNED, "modelruntimes", "replicasets") for each in world.all(kind)]
+    return {f"{kind}/{one['name']}": one["resourceVersion"] for kind, one in items}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_in_the_end_the_world_is_what_the_model_runtimes_say(
+    world: World, start: Callable[..., Operator], tmp_path: Path, seed: int
+) -> None:
+    with Relay(world.api, tmp_path) as relay:
+        world.apply(source(0))
+        story = Story(seed, world, relay, lambda: start(relay.kubeconfig))
+        story.operator.wait_ready()
+        relay.decide = story.fault
+        for _ in range(STEPS):
+            story.step()
+        story.end()
+        try:
+            eventually(lambda: not _faults(world), QUIET_SECONDS, lambda: _faults(world))
+            _assert_no_needless_rollout(world, story)
+            _assert_silence(world, story, start)
+        except BaseException:
+            print("\n".join(story.told))
+            raise
+
+
+def _faults(world: World) -> list[str]:
+    world.bury()
+    world.beat()
+    return Judge(world).faults()
+
+
+def _assert_no_needless_rollout(world: World, story: Story) -> None:
+    """No more revisions than somebody's edits account for: no fault, kill or repetition has rolled a pod."""
+    for each in world.all("deployments"):
+        revision = int(each["metadata"]["annotations"].get("deployment.kubernetes.io/revision", 0))
+        assert revision <= story.moved[each["metadata"]["name"]], each["metadata"]["name"]
+
+
+def _assert_silence(world: World, story: Story, start: Callable[..., Operator]) -> None:
+    """Now nothing is written any more, by this operator or by one that begins anew."""
+    before = versions(world)
+    story.operator.kill()
+    fresh = start()
+    fresh.wait_ready()
+    count = len(world.all("modelruntimes"))
+    eventually(lambda: fresh.metric("model_runtime_operator_reconciles_total") >= count)
+    time.sleep(1)
+    after = versions(world)
+    assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == set()
+    assert fresh.writes == 0
