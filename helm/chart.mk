@@ -7,10 +7,6 @@ generated: chart-check
 chart-check: env ## Check that what is made of the chart is up to date
 	@PYTHONPATH=tools $(RUN)python -m chart --check
 
-## End to end
-.PHONY: e2e soak
-e2e: cluster images ## Everything on a real node: install, serve, fail, heal, upgrade, uninstall, the docs, the loss test
-	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)pytest tests/e2e -m node $(ARGS)
-
+.PHONY: soak
 soak: cluster images ## The long loss test: a million calls over a hundred rollouts (SOAK_CALLS, SOAK_ROLLOUTS, SOAK_RATE)
 	@SOAK_CALLS=$${SOAK_CALLS:-1000000} SOAK_ROLLOUTS=$${SOAK_ROLLOUTS:-100} $(RUN)pytest tests/e2e/test_soak.py -m node -s $(ARGS)

@@ -54,7 +54,7 @@ def test_the_page_on_kubernetes_does_what_it_says(newcomer: dict[str, str]) -> N
 
 
 def test_the_page_on_sources_does_what_it_says(newcomer: dict[str, str]) -> None:
-    assert '{"y": [42]}' in _run("sources.md", newcomer)
+    assert '{"doubled": [42]}' in _run("sources.md", newcomer)
 
 
 def test_the_page_on_hydrosphere_does_what_it_says(newcomer: dict[str, str]) -> None:

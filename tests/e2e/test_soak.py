@@ -37,8 +37,8 @@ def test_no_call_is_lost_through_rollouts_and_scaling(place: Place) -> None:
     print(json.dumps({"rollouts": rollouts, "seconds": seconds_since(began), **account}))
     assert rollouts == ROLLOUTS, f"the load ended after {rollouts} rollouts: lower SOAK_RATE"
     assert account["calls"] == CALLS
-    assert (account["lost"], account["wrong"]) == (0, 0), account
-    assert account["slow"] <= SLOW_SHARE * CALLS, account
+    assert (account["lost"], account["wrong"]) == (0, 0), json.dumps(account)
+    assert account["slow"] <= SLOW_SHARE * CALLS, json.dumps(account)
 
 
 @pytest.mark.timeout(300)
@@ -51,7 +51,7 @@ def test_pods_that_are_deleted_one_by_one_cost_no_call(place: Place) -> None:
             place.kubectl("delete", "pod", pod, "--wait=false")
             eventually(lambda: place.get("modelruntime", "doubler")["status"]["readyReplicas"] == 3, 60)
         account = load.account()
-    assert (account["lost"], account["wrong"]) == (0, 0), account
+    assert (account["lost"], account["wrong"]) == (0, 0), json.dumps(account)
 
 
 def _roll(place: Place, number: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from operating import World, eventually
+from operating import eventually
 
 from cluster.access import Access
 
@@ -26,12 +26,23 @@ _RESTRICTED = {
 _HAS_STARTED = "{.status.containerStatuses[0].state}"
 
 
-class Place(World):
+class Place:
     """One namespace, as a person with kubectl and a pod in it sees it."""
 
     def __init__(self, access: Access, namespace: str) -> None:
-        super().__init__(access, namespace)  # type: ignore[arg-type]
-        self.access = access
+        self.access, self.namespace = access, namespace
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        return self.access.kubectl("-n", self.namespace, *arguments, text=text)
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Server-side, so that what an autoscaler or `kubectl scale` said stays said."""
+        items = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        self.kubectl("apply", "--server-side", "-f", "-", text=items)
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
 
     # Models -----------------------------------------------------------------------------------------------------------
 
@@ -45,6 +56,15 @@ class Place(World):
         conditions = {each["type"]: each for each in (item.get("status") or {}).get("conditions") or ()}
         ready = conditions.get("Ready") or {}
         return ready.get("status") == "True" and ready.get("observedGeneration") == item["metadata"]["generation"]
+
+    def condition(self, name: str, kind: str) -> dict[str, Any]:
+        conditions = (self.get("modelruntime", name).get("status") or {}).get("conditions") or ()
+        return next((each for each in conditions if each["type"] == kind), {})
+
+    def await_reason(self, name: str, word: str, seconds: float) -> dict[str, Any]:
+        """The Ready condition, once it says that word."""
+        eventually(lambda: self.condition(name, "Ready").get("reason") == word, seconds, lambda: self._told(name))
+        return self.condition(name, "Ready")
 
     def _told(self, name: str) -> list[str]:
         conditions = (self.get("modelruntime", name).get("status") or {}).get("conditions") or ()
