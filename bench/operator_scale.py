@@ -96,7 +96,7 @@ async def _burst(api: Api, operator: Operator, count: int) -> Burst:
         ready_seconds=ready - began,
         operator_cpu_seconds=cpu,
         calls=await place.operator_calls(api) - calls,
-        writes=operator.writes - writes,
+        writes=dict(operator.writes - writes),
         cpu_seconds={name: round(seconds, 2) for name, seconds in spent.items()},
     )
 
@@ -122,7 +122,7 @@ async def _still(api: Api, operator: Operator) -> Still:
     seconds = time.monotonic() - began
     return Still(
         seconds=seconds,
-        writes=operator.writes - writes,
+        writes=(operator.writes - writes).total(),
         calls=await place.operator_calls(api) - calls,
         cpu_percent=(operator.cpu_seconds - cpu) / seconds * 100,
     )
@@ -136,7 +136,7 @@ async def _restart(api: Api, kubeconfig: Path, log: Path, count: int) -> Restart
         return Restart(
             ready_seconds=operator.seconds_to_ready,
             quiet_seconds=quiet - began,
-            writes=operator.writes,
+            writes=operator.writes.total(),
             calls=await place.operator_calls(api) - calls,
             cpu_seconds=operator.cpu_seconds,
             resident_mib=operator.resident_mib,

@@ -25,7 +25,7 @@ class Burst:
     ready_seconds: float
     operator_cpu_seconds: float  # until all were reconciled
     calls: int  # of the operator, as the API server counts them, until all were Ready and all was quiet
-    writes: int
+    writes: dict[str, int]  # by kind of object, as the operator counts them
     cpu_seconds: dict[str, float]  # of each program, until all were Ready
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 
@@ -62,15 +63,17 @@ class Operator:
             self._process.kill()
             raise OperatorFailed(f"not stopped within {STOP_SECONDS:g} s of SIGTERM{self._words()}") from None
 
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum over all series of `model_runtime_operator_{name}` with these labels."""
-        wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        found = re.findall(rf"^model_runtime_operator_{name}({{.*}})? (\S+)$", self._ask("metrics"), re.MULTILINE)
-        return sum(float(value) for series, value in found if all(label in series for label in wanted))
+    def metric(self, name: str) -> float:
+        """The sum over all series of `model_runtime_operator_{name}`."""
+        return sum(value for _, value in self._series(name))
 
     @property
-    def writes(self) -> int:
-        return int(self.metric("writes_total"))
+    def writes(self) -> Counter[str]:
+        """How many objects were written, by kind."""
+        count: Counter[str] = Counter()
+        for labels, value in self._series("writes_total"):
+            count[labels["kind"]] += int(value)
+        return count
 
     @property
     def cpu_seconds(self) -> float:
@@ -102,6 +105,10 @@ class Operator:
     def _ask(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/{path}", timeout=30) as answer:
             return str(answer.read().decode())
+
+    def _series(self, name: str) -> list[tuple[dict[str, str], float]]:
+        found = re.findall(rf"^model_runtime_operator_{name}(?:{{(.*)}})? (\S+)$", self._ask("metrics"), re.MULTILINE)
+        return [(dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for labels, value in found]
 
     def _words(self) -> str:
         return f"\n{self._log.read_text(errors='replace')[-2000:]}"

@@ -16,6 +16,11 @@ def _still(figures: Figures) -> str:
     return f"{figures.still.writes / minutes:.0f} / {figures.still.calls / minutes:.0f}"
 
 
+def _writes(figures: Figures) -> str:
+    each = {kind: count / figures.count for kind, count in sorted(figures.burst.writes.items())}
+    return f"{sum(each.values()):.1f}: " + ", ".join(f"{kind} {count:.1f}" for kind, count in each.items())
+
+
 def _share(figures: Figures) -> float:
     return figures.burst.cpu_seconds["operator"] / figures.burst.cpu_seconds["kube-apiserver"]
 
@@ -27,7 +32,7 @@ _ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("reconciled against that", lambda f: f"{f.against_floor:.2f}"),
     ("all Ready, s (scheduler, controllers and kwok included)", lambda f: f"{f.burst.ready_seconds:.1f}"),
     ("calls to the API server, each ModelRuntime", lambda f: f"{f.calls_each:.1f}"),
-    ("writes among them", lambda f: f"{f.burst.writes / f.count:.1f}"),
+    ("writes among them", _writes),
     ("operator CPU until reconciled, ms each", lambda f: f"{f.burst.operator_cpu_seconds / f.count * 1e3:.1f}"),
     (
         "operator CPU until Ready, ms each",
