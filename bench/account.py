@@ -70,7 +70,7 @@ def main() -> None:
 
 def _report(folder: Path) -> Iterator[str]:
     yield "# Where the time goes\n"
-    yield f"Made by `make account` on {_machine()}; revision {_revision()}. Ratios are to the lean baseline (`bench/lean.py`).\n"
+    yield f"Made by `make account` on {_machine()}; revision {_revision()}. Ratios are to lean (`bench/peers/lean.py`).\n"
     small = _model(folder / "small", IDENTITY, "float32", [-1, 4])
     request = _request(folder, np.arange(4, dtype="f4").reshape(1, 4))
     yield "## Identity, one tensor of four floats\n"
@@ -153,7 +153,7 @@ def _server(
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     port = _free_port()
     ours = [sys.executable, "-m", "model_runtime"]
-    command = ours if kind == OURS else [sys.executable, str(HERE / "lean.py"), str(model), str(port)]
+    command = ours if kind == OURS else [sys.executable, str(HERE / "peers" / "lean.py"), str(model), str(port)]
     variables = {
         **os.environ,
         "MODEL_DIR": str(model),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from concurrent import futures
+from functools import partial
 from typing import Any
 
 import grpc
@@ -17,21 +19,22 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from model_runtime import protos
 
 PACKAGE = "hydrosphere.tensorflow.serving"
-FIELDS = {1: ("float_val", "f4"), 2: ("double_val", "f8"), 9: ("int64_val", "i8")}
-NUMBERS = {np.dtype(kind): (number, name) for number, (name, kind) in FIELDS.items()}
+FIELDS = {1: ("float_val", "f4"), 2: ("double_val", "f8"), 7: ("string_val", "S"), 9: ("int64_val", "i8")}
+NUMBERS = {np.dtype(kind).kind + kind[1:]: (number, name) for number, (name, kind) in FIELDS.items()}
 Request = protos.message("v2", f"{PACKAGE}.PredictRequest")
 Response = protos.message("v2", f"{PACKAGE}.PredictResponse")
 
 
-def main(model_dir: str, port: str) -> None:
+def main(model_dir: str, port: str, respond: Callable[[Any], Any] | None = None) -> None:
+    """`respond` makes a response of a request; without it the model's function is imported once and called."""
     sys.path[:0] = [f"{model_dir}/files/src", f"{model_dir}/lib"]
-    function = importlib.import_module("func_main").predict
+    respond = respond or partial(answer, importlib.import_module("func_main").predict)
     server = grpc.server(
         futures.ThreadPoolExecutor(10),
         options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
     )
     handler = grpc.unary_unary_rpc_method_handler(
-        lambda request, _context: answer(function, request),
+        lambda request, _context: respond(request),
         Request.FromString,
         lambda message: message.SerializeToString(),
     )
@@ -59,7 +62,7 @@ def array(tensor: Any) -> np.ndarray:
 
 
 def fill(tensor: Any, value: np.ndarray) -> None:
-    tensor.dtype, name = NUMBERS[value.dtype]
+    tensor.dtype, name = NUMBERS["S" if value.dtype.kind == "S" else value.dtype.kind + str(value.dtype.itemsize)]
     getattr(tensor, name).extend(value.ravel().tolist())
     for size in value.shape:
         tensor.tensor_shape.dim.add(size=size)
