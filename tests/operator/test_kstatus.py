@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 from kube import Denied
 from operating import Operator, World, eventually, runtime
 
+from cluster import binaries
 from model_runtime_operator import spec, status
 from model_runtime_operator.status import Observed, Outcome
 from model_runtime_operator.vocabulary import CATALOGUE, CONDITIONS, Reason, problem
@@ -84,6 +85,38 @@ def made(
 )
 def test_the_rules_are_those_of_cli_utils(item: dict[str, Any], expected: str) -> None:
     assert kstatus(item) == expected
+
+
+@pytest.fixture(scope="module")
+def library() -> Callable[[Sequence[Mapping[str, Any]]], list[str]]:
+    """cli-utils itself, as a program that reads objects and prints what each is."""
+    program = binaries.find(["kstatus"])["kstatus"]
+
+    def judge(items: Sequence[Mapping[str, Any]]) -> list[str]:
+        text = json.dumps(
+            [{"apiVersion": "runtime.hydrosphere.io/v1alpha1", "kind": "ModelRuntime", **each} for each in items]
+        )
+        done = subprocess.run([program], input=text, capture_output=True, text=True, check=True)
+        return [line.partition("\t")[0] for line in done.stdout.splitlines()]
+
+    return judge
+
+
+@pytest.mark.apiserver
+def test_the_library_says_the_same_of_every_mixture(
+    library: Callable[[Sequence[Mapping[str, Any]]], list[str]],
+) -> None:
+    answers = [
+        *itertools.product(("Ready",), ("True", "False", "Unknown")),
+        *itertools.product(("Reconciling", "Stalled"), ("True", "False")),
+    ]
+    mixtures = [dict(some) for count in range(4) for some in itertools.permutations(answers, count)]
+    ages = ((1, 1, False), (2, 1, False), (1, None, False), (None, 1, False), (1, -1, True))
+    items = [
+        made(generation, observed, deleted, **mixture) for mixture in mixtures for generation, observed, deleted in ages
+    ]
+
+    assert library(items) == [kstatus(each) for each in items]
 
 
 # Our status, judged by them --------------------------------------------------------------------------------------------

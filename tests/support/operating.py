@@ -198,13 +198,15 @@ def ready_status(ip: str) -> dict[str, Any]:
     }
 
 
-def eventually(check: Callable[[], Any], seconds: float = 10.0, shown: Callable[[], Any] | None = None) -> None:
+def eventually(
+    check: Callable[[], Any], seconds: float = 10.0, shown: Callable[[], Any] | None = None, *, every: float = 0.1
+) -> None:
     """Waits until the check holds; fails with what is shown."""
     end = time.monotonic() + seconds
     while not check():
         if time.monotonic() > end:
             pytest.fail(f"not within {seconds:g} s: {shown() if shown else check}")
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 def sample(name: str) -> list[dict[str, Any]]:
