@@ -1,12 +1,13 @@
 """Whatever happens, in whatever order, between any two calls: in the end the world is what the ModelRuntimes say.
 
 A story is a random sequence of edits, other people's changes and deletions, pods that come up, kills of the operator, and an API
-server that refuses and hangs up, before its work or after. When it is over, nothing but the pure functions says how the world must look.
+server that refuses and hangs up, before its work or after. When it is over, pure functions alone say how the world must look.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import hashlib
 import os
@@ -88,13 +89,18 @@ class Story:
 
     def interfere(self) -> str:
         """Somebody changes or deletes an object of ours."""
-        ours = [(kind, each) for kind in OWNED for each in self.world.all(kind) if _label(each)]
-        if not ours:
-            return "with nothing"
-        kind, victim = self.dice.choice(ours)
+        ours = self._ours()
+        return (
+            self._interfere_with(*self.dice.choice(ours), deletes=self.dice.random() < 0.4) if ours else "with nothing"
+        )
+
+    def _ours(self) -> list[tuple[str, Object]]:
+        return [(kind, each) for kind in OWNED for each in self.world.all(kind) if _label(each)]
+
+    def _interfere_with(self, kind: str, victim: Object, *, deletes: bool) -> str:
         name = victim["metadata"]["name"]
         path = self.world.kube.path(kind, name)
-        if self.dice.random() < 0.4:
+        if deletes:
             self.world.kube.call("DELETE", path)
             self.moved[_label(victim)] += 1
             return f"deletes {kind}/{name}"
@@ -152,7 +158,10 @@ class Story:
         return Fault(500) if method == "GET" and fault.status == 409 else fault
 
     def end(self) -> None:
-        """No more faults, and an operator that runs."""
+        """Once more everything is disturbed; then no more faults, and an operator that runs."""
+        for kind, each in self._ours():
+            with contextlib.suppress(Denied):  # it has just gone
+                self.told.append(f"in the end {self._interfere_with(kind, each, deletes=False)}")
         self.relay.decide = lambda _method, _path: None
         self._start_if_ended()
         self.operator.wait_ready()
