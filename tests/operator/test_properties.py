@@ -29,7 +29,7 @@ from model_runtime_operator.desired import Files, Platform
 from model_runtime_operator.status import Observed, Outcome
 from model_runtime_operator.vocabulary import Hindered
 
-pytestmark = pytest.mark.apiserver
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 Object = dict[str, Any]
 
