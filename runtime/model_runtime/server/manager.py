@@ -62,7 +62,7 @@ class RuntimeManager:
         self.port = port
         self._service = service
         self._control = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
-        self._executor = PredictExecutor(self.settings.server_threads, limit=self.settings.max_queue)
+        self._executor = PredictExecutor(self.settings.prediction_threads, limit=self.settings.max_queue)
         self._health = Health(self._control)
         self._gate = Gate(self.settings.max_queue_bytes)
         self._observers: tuple[Observer, ...] = ()

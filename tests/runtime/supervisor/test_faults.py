@@ -91,7 +91,7 @@ FAULTS = {
     "ignores_signals": (None, ""),
 }
 RETRIABLE = {grpc.StatusCode.UNAVAILABLE}
-SETTINGS: dict[str, Any] = {"warmup": False, "model_timeout": 1.5, "model_processes": 2, "server_threads": 10}
+SETTINGS: dict[str, Any] = {"warmup": False, "model_timeout": 1.5, "model_processes": 2}
 
 
 def inputs(fault: str, x: int) -> dict[str, Any]:
