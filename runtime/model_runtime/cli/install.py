@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from .. import requirements
+from .. import requirements, settings
 from ..contract import FILES_DIR
-from ..errors import ModelNotFound
-from ..server import logs
+from ..errors import ModelNotFound, RequirementsFailed
+from ..server import logs, program
 
 DEFAULT_FILE = "requirements.txt"
 
@@ -36,5 +36,8 @@ def install(directory: Path, wanted: tuple[str, ...], file: Path | None, wheels:
     if not directory.is_dir():
         raise ModelNotFound(f"model directory {directory}: expected a directory, found none")
     lines = list(wanted) or requirements.read(file or directory / FILES_DIR / DEFAULT_FILE)
-    requirements.install(lines, directory, python=python, wheels=wheels)
-    return 0
+    try:
+        requirements.install(lines, directory, python=python, wheels=wheels)
+    except RequirementsFailed as error:  # as an init step of a pod: its operator reads the termination log
+        return program.report(error, settings.from_environment().termination_log)
+    return program.OK

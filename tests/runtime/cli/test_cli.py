@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -368,12 +369,16 @@ def test_requirements_are_installed_once_and_recorded(tmp_path: Path) -> None:
 
 
 def test_a_requirement_that_does_not_exist_is_named_and_leaves_nothing(tmp_path: Path) -> None:
-    model = model_directory(tmp_path)
+    model, last_words = model_directory(tmp_path / "model"), tmp_path / "termination-log"
+    last_words.touch()
 
-    done = cli("install", model, "no-such-package-of-this-name==1.0")
+    done = cli(
+        "install", model, "no-such-package-of-this-name==1.0", env={**os.environ, "TERMINATION_LOG": str(last_words)}
+    )
 
     assert done.returncode == 6
     assert "requirements no-such-package-of-this-name==1.0 cannot be installed" in done.stderr
+    assert last_words.read_text().startswith("RequirementsFailed: requirements no-such-package")
     assert sorted(path.name for path in model.iterdir()) == ["contract.protobin", "files"]
 
 
