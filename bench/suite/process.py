@@ -82,8 +82,10 @@ class Server:
 
 
 def _in_one_group() -> list[str]:
-    """Puts a server's processes into one scheduling group, as a container's are: else Linux makes one of each session (autogroup),
-    and gives a model process as much of the core as its server."""
+    """Puts a server's processes into one scheduling group, as a container's are.
+
+    Else Linux makes a group of each session (autogroup), and gives a model process as much of the core as its server.
+    """
     group = Path("/sys/fs/cgroup/cpu/model-runtime-bench")
     with contextlib.suppress(OSError):
         group.mkdir(exist_ok=True)
