@@ -44,6 +44,7 @@ COPY README.md LICENSE CHANGELOG.md ./
 COPY runtime runtime
 COPY operator operator
 RUN uv build --quiet --no-cache --wheel --out-dir /wheels \
+    && touch --date=@$SOURCE_DATE_EPOCH /wheels/*.whl \
     && uv pip install --quiet --no-cache --python /opt/model-runtime/bin/python --no-deps --no-index --find-links /wheels --prefix /package model-runtime
 
 # --- What both images are -----------------------------------------------------------------------------------------------------------

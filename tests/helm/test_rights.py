@@ -93,11 +93,20 @@ def _live_a_life(world: World) -> None:
     source = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "files"}, "data": {"src__func_main.py": ""}}
     world.apply(source, runtime("life", replicas=2, networkPolicy=policy, model={"configMap": {"name": "files"}}))
     eventually(lambda: world.reason("life") == "Deploying", 20)
-    eventually(lambda: world.names("networkpolicy") == world.names("pdb") == ["life"])
+    eventually(lambda: world.names("networkpolicies") == world.names("poddisruptionbudgets") == ["life"])
     world.apply(runtime("life", autoscaling={"minReplicas": 2, "maxReplicas": 3}))
-    eventually(lambda: world.names("hpa") == ["life"])
+    eventually(lambda: world.names("horizontalpodautoscalers") == ["life"])
     world.apply(runtime("life"))
-    eventually(lambda: [*world.names("hpa"), *world.names("pdb"), *world.names("networkpolicy")] == [])
+    eventually(
+        lambda: (
+            [
+                *world.names("horizontalpodautoscalers"),
+                *world.names("poddisruptionbudgets"),
+                *world.names("networkpolicies"),
+            ]
+            == []
+        )
+    )
     events = [each for each in world.all("events") if each["involvedObject"]["kind"] == "ModelRuntime"]
     assert events
 

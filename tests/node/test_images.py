@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from cluster import images
 from cluster.access import Access
+from cluster.registry import Repository
 
 MODEL = """
 apiVersion: runtime.hydrosphere.io/v1alpha1
@@ -158,17 +158,15 @@ def _idle(image: str) -> dict[str, Any]:
 
 
 def _manifest(node: Access, target: str) -> dict[str, Any]:
-    repository, _, digest = node.image(target).removeprefix(f"{node.pull}/").partition("@")
-    return _fetch(f"http://{node.push}/v2/{repository}/manifests/{digest}")
+    repository, digest = _place(node, target)
+    return repository.manifest(digest)
 
 
 def _configuration(node: Access, target: str) -> dict[str, Any]:
-    repository = node.image(target).removeprefix(f"{node.pull}/").partition("@")[0]
-    return _fetch(f"http://{node.push}/v2/{repository}/blobs/{_manifest(node, target)['config']['digest']}")
+    repository, digest = _place(node, target)
+    return repository.configuration(digest)
 
 
-def _fetch(url: str) -> dict[str, Any]:
-    accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept}), timeout=10) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
+def _place(node: Access, target: str) -> tuple[Repository, str]:
+    path, _, digest = node.image(target).removeprefix(f"{node.pull}/").partition("@")
+    return Repository(node.push, path), digest

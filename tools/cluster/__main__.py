@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         ("images", _images, "build the Dockerfile's targets and push them to the node's registry"),
     ):
         commands.add_parser(name, help=text).set_defaults(run=run)
+    around = commands.add_parser("with-node", help="run a command while the node is up with its images")
+    around.add_argument("inner", nargs=argparse.REMAINDER)
+    around.set_defaults(run=_with_node)
     inside = commands.add_parser(
         "run", help="run a command inside the node: run ip address, run ctr -n k8s.io images ls"
     )

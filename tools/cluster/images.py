@@ -12,12 +12,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from importlib import metadata
 from pathlib import Path
 
 from . import packages
 from .access import Access
+from .registry import Repository
 
 ROOT = Path(__file__).parent.parent.parent
 DOCKERFILE = ROOT / "Dockerfile"
@@ -37,7 +37,6 @@ _BUILD = {
     "podman": ["podman", "build", *_BUILDAH],
     "docker": ["docker", "build"],
 }
-_MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 
 
 class ImageFailed(Exception):
@@ -79,9 +78,10 @@ def _push(builder: str, name: str, access: Access) -> str:
     _run([builder, "tag", f"localhost/{name}:{version()}", remote])
     _run([builder, "push", *insecure, remote])
     _run([builder, "rmi", remote])  # the port is another one next time
+    digest = Repository(access.push, path).settle(version())
     access.pull_again(f"docker.io/{path}:{version()}")
     print(f"pushed {name}:{version()}", file=sys.stderr, flush=True)
-    return f"{access.pull}/{path}@{_digest(access.push, path)}"
+    return f"{access.pull}/{path}@{digest}"
 
 
 def build(builder: str, base: str, target: str, name: str) -> None:
@@ -142,15 +142,6 @@ def _make_base() -> None:
             shutil.rmtree(Path(folder, leftover), ignore_errors=True)
         (Path(folder) / "Containerfile").write_text("FROM scratch\nCOPY . /\nRUN rm /Containerfile\n")
         _run(["buildah", "bud", "--isolation=chroot", "--layers=false", "--timestamp=0", f"--tag={LOCAL_BASE}", folder])
-
-
-def _digest(registry: str, path: str) -> str:
-    """The registry's own word for what was pushed, whoever pushed it."""
-    request = urllib.request.Request(
-        f"http://{registry}/v2/{path}/manifests/{version()}", method="HEAD", headers={"Accept": _MANIFESTS}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return str(answer.headers["Docker-Content-Digest"])
 
 
 def _run(command: list[str]) -> None:

@@ -43,7 +43,7 @@ class _Task(Future[Any]):
 
 
 class PredictExecutor(ThreadPoolExecutor):
-    """A fixed number of threads and a queue whose length can be seen, so that one call too many can be refused.
+    """A bounded number of threads and a queue whose length can be seen, so that one call too many can be refused.
 
     A ThreadPoolExecutor only by name, which grpcio insists on: nothing of its machinery is used.
     """
@@ -52,11 +52,8 @@ class PredictExecutor(ThreadPoolExecutor):
         super().__init__(1)
         self.limit = limit
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
-        self._own_threads = [
-            threading.Thread(target=self._work, name=f"predict-{number}", daemon=True) for number in range(threads)
-        ]
-        for thread in self._own_threads:
-            thread.start()
+        self._most = threads
+        self._own_threads: list[threading.Thread] = []
 
     @property
     def full(self) -> bool:
@@ -69,6 +66,11 @@ class PredictExecutor(ThreadPoolExecutor):
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         task = _Task(lambda: call(*args, **kwargs))
         self._tasks.put(task)
+        if (
+            len(self._own_threads) < self._most
+        ):  # each of the first calls brings a thread; grpcio submits from one thread only
+            self._own_threads.append(threading.Thread(target=self._work, name="predict", daemon=True))
+            self._own_threads[-1].start()
         return task
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -243,6 +243,9 @@ def test_a_stopped_runtime_leaves_no_process_thread_or_descriptor(tmp_path: Path
             outcome(client, "leaves_a_program_and_exits")
             eventually(client, 1)
 
+    end = time.monotonic() + 5
+    while threading.active_count() > before[1] and time.monotonic() < end:
+        time.sleep(0.05)
     assert children() == before[0]
     assert threading.active_count() <= before[1] + 1
     assert open_descriptors() <= before[2] + 2
