@@ -21,7 +21,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-import grpc
 import numpy as np
 
 from model_runtime import contract, requirements, tensors
@@ -181,16 +180,20 @@ def _drive(port: int, request: Path, concurrency: int, count: int, pinned: bool)
 
 
 def _wait_ready(port: int) -> None:
+    end = time.monotonic() + 60
+    while not _listens(port) and time.monotonic() < end:  # a gRPC channel that came too early would wait for a second
+        time.sleep(0.005)
     with Client(f"127.0.0.1:{port}", timeout=1.0) as client:
-        end = time.monotonic() + 60
         while time.monotonic() < end:
-            try:
-                if client.health("readiness") == "SERVING":
-                    return
-            except grpc.RpcError:  # not listening yet
-                pass
-            time.sleep(0.01)
+            if client.health("readiness") == "SERVING":
+                return
+            time.sleep(0.005)
     raise SystemExit("the server did not become ready")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _start_seconds(model: Path) -> float:
