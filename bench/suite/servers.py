@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from .work import Work
 
 PEERS = Path(__file__).parent.parent / "peers"
 PYTHON = "3.11"
-PYTHONS = {"pytriton": "3.10"}  # its tritonserver brings a Python older than today's 3.11 libraries expect
 BASELINE = "lean"
 
 Command = tuple[list[str], Mapping[str, str]]
@@ -42,7 +42,7 @@ class Contender:
 def python(pins: str) -> str:
     """The interpreter of the environment that peers/PINS.txt describes, made first where it is not there."""
     lines = [line for line in (PEERS / f"{pins}.txt").read_text().splitlines() if line and not line.startswith("#")]
-    return str(environment(PYTHONS.get(pins, PYTHON), *lines))
+    return str(environment(PYTHON, *lines))
 
 
 def _ours(isolation: str) -> Callable[[Work, Path, int, Path], Command]:
@@ -73,7 +73,12 @@ def _pytriton(work: Work, model: Path, port: int, folder: Path) -> Command:
     inputs, outputs = work.inputs[0]["x"], work.expected[0]
     kinds = [f"{kind}:{value.shape[1]}" for kind, value in zip(work.dtypes, (inputs, outputs), strict=True)]
     ports = [str(free_port()), str(free_port())]
-    return [python("pytriton"), str(PEERS / "pytriton_model.py"), str(model), str(port), *kinds, *ports], {}
+    own = python("pytriton")
+    show = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
+    library = subprocess.run([own, "-c", show], capture_output=True, text=True, check=True).stdout.strip()
+    # Its backend is linked to libpython, and would take another Python's of the same version from the system.
+    command = [own, str(PEERS / "pytriton_model.py"), str(model), str(port), *kinds, *ports]
+    return command, {"LD_LIBRARY_PATH": library}
 
 
 def _kserve(work: Work, model: Path, port: int, folder: Path) -> Command:
