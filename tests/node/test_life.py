@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from environments import ROOT
+from operating import eventually
 
 from cluster.node import report
-from cluster.node.life import Node
+from cluster.node.life import Node, NodeFailed
 
 SYSCTLS = ("net/ipv4/ip_forward", "vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
 PLACES = (
@@ -40,12 +42,15 @@ def test_it_comes_and_goes_without_a_trace(own: Node) -> None:
     record = own.up()
     memory = report.resident_mib(record)
     print(f"\n{record.seconds}; {sum(memory.values())} MiB: {dict(memory.most_common())}")
+    ports = (record.api_port, record.registry_port)
     assert "etcd" in memory
     assert _processes(own) != []
+    assert all(map(_listens, ports))
     own.down()
 
-    assert _processes(own) == []
-    assert not own.layout.folder.exists()
+    assert _left(own) == []
+    assert not _runs(record.gate)
+    assert not any(map(_listens, ports))
     assert _host() == before
 
 
@@ -70,6 +75,46 @@ def test_what_a_killed_node_leaves_is_cleared_by_the_next_start(own: Node) -> No
     assert own.kubectl("get", "--raw", "/readyz") == "ok"
 
 
+@pytest.mark.parametrize("moment", ["certificates and images written", "API server ready"])
+def test_a_start_whose_starter_is_killed_is_taken_down_as_well(own: Node, moment: str) -> None:
+    before = _host()
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r})\n"
+        "from pathlib import Path; from cluster.node.life import Node\n"
+        f"Node(Path({str(own.layout.folder)!r}), say=lambda text: print(text, flush=True)).up()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        while moment not in starter.stdout.readline():
+            assert starter.poll() is None
+        eventually(lambda: _processes(own), 60)
+        starter.kill()
+    assert own.running is None
+    own.down()
+    own.down()
+
+    eventually(lambda: _left(own) == [], 60, lambda: _left(own))  # kubectl of the starter is not ours to wait for
+    assert _host() == before
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(
+    own: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _host()
+    broken = tmp_path / "assets" / "etcd"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho the disk is made of cheese\nexit 7\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(broken.parent))
+    with pytest.raises(NodeFailed) as failure:
+        own.up()
+
+    assert "the disk is made of cheese" in str(failure.value)
+    assert re.search(r"etcd ended \d times", str(failure.value))
+    assert _left(own) == []
+    assert _host() == before
+
+
 def test_a_tied_node_dies_with_its_owner_however_that_ends(own: Node) -> None:
     script = (
         f"import sys, time; sys.path.insert(0, {str(ROOT / 'tools')!r})\n"
@@ -84,7 +129,7 @@ def test_a_tied_node_dies_with_its_owner_however_that_ends(own: Node) -> None:
     _until_gone(pids)
 
     assert len(pids) == 2
-    assert _processes(own) == []
+    eventually(lambda: _processes(own) == [], 60)
 
 
 def test_the_kubeconfig_and_the_keys_are_for_their_owner_only(own: Node) -> None:
@@ -112,6 +157,16 @@ def _host() -> dict[str, object]:
     }
 
 
+def _left(node: Node) -> list[object]:
+    """What there still is of it."""
+    return [*_processes(node), *([node.layout.folder] if node.layout.folder.exists() else [])]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _processes(node: Node) -> list[str]:
     """The command lines that name the node's folder, or that run in its control groups."""
     found = []
@@ -131,10 +186,7 @@ def _processes(node: Node) -> list[str]:
 
 
 def _until_gone(pids: list[int]) -> None:
-    end = time.monotonic() + 10
-    while any(_runs(pid) for pid in pids):
-        assert time.monotonic() < end, "it should have ended"
-        time.sleep(0.05)
+    eventually(lambda: not any(map(_runs, pids)), 60)
 
 
 def _runs(pid: int) -> bool:

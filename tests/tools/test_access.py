@@ -36,6 +36,13 @@ def test_a_cluster_that_was_allowed_is_used(production: Path, monkeypatch: pytes
     assert cluster.inside == ()  # nothing of a foreign cluster's nodes is broken by tests
 
 
+def test_a_kubeconfig_that_is_not_there_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("E2E_KUBECONFIG", str(tmp_path / "none"))
+
+    with pytest.raises(NotAllowed, match="E2E_KUBECONFIG.*No such file"):
+        access.current()
+
+
 def test_a_node_that_is_down_is_said_to_be(tmp_path: Path) -> None:
     node = Node(tmp_path / "none")
 

@@ -18,7 +18,6 @@ from .node.cgroups import NoControlGroups
 from .node.life import Node, NodeFailed
 
 ROOT = Path(__file__).parent.parent.parent
-KUBECONFIG = ROOT / "kubeconfig"
 FAILURES = (
     binaries.BinaryMissing,
     packages.PackageMissing,
@@ -32,8 +31,11 @@ FAILURES = (
 
 def main() -> int:
     arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: what was begun is taken down
     try:
         return int(arguments.run(arguments) or 0)
+    except KeyboardInterrupt:
+        return 130
     except FAILURES as error:
         print(error, file=sys.stderr)
         return 1
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     plane = commands.add_parser("apiserver", help="run a control plane until Ctrl-C; writes ./kubeconfig")
     plane.add_argument("--no-controllers", action="store_true", help="etcd and the API server only")
     plane.add_argument("--scheduler", action="store_true", help="with kube-scheduler")
+    plane.add_argument("--kubeconfig", type=Path, default=ROOT / "kubeconfig", help="the file to write, while it runs")
     plane.add_argument("--kwok", action="store_true", help="with kwok, which plays nodes and pods")
     plane.set_defaults(run=_apiserver)
 
@@ -82,18 +85,15 @@ def _apiserver(arguments: argparse.Namespace) -> None:
     with ControlPlane(
         controllers=not arguments.no_controllers, scheduler=arguments.scheduler, kwok=arguments.kwok
     ) as plane:
-        shutil.copy(plane.kubeconfig, KUBECONFIG)
-        KUBECONFIG.chmod(0o600)
-        print(
-            f"{plane.server} ready after {plane.times['ready']} s; Ctrl-C ends it\nexport KUBECONFIG={KUBECONFIG}",
-            flush=True,
-        )
+        plane.leavings.add(arguments.kubeconfig)
+        shutil.copy(plane.kubeconfig, arguments.kubeconfig)  # with its mode: for the owner only
+        print(f"{plane.server} ready after {plane.times['ready']} s; Ctrl-C ends it")
+        print(f"export KUBECONFIG={arguments.kubeconfig.absolute()}", flush=True)
         asked.wait()
-    KUBECONFIG.unlink(missing_ok=True)
 
 
-def _node() -> Node:
-    return Node(access.FOLDER, say=lambda text: print(text, flush=True))
+def _node(*, tied: bool = False) -> Node:
+    return Node(access.FOLDER, tied=tied, say=lambda text: print(text, flush=True))
 
 
 def _up(_: argparse.Namespace) -> None:
@@ -120,7 +120,7 @@ def _images(_: argparse.Namespace) -> None:
 
 def _with_node(arguments: argparse.Namespace) -> int:
     own = "E2E_KUBECONFIG" not in os.environ
-    node = _node()
+    node = _node(tied=True)
     was_up = node.running
     try:
         if own:

@@ -96,7 +96,10 @@ def of_node(node: Node) -> Access:
 
 
 def _own(kubeconfig: Path) -> Access:
-    context = yaml.safe_load(kubeconfig.read_text()).get("current-context")
+    try:
+        context = yaml.safe_load(kubeconfig.read_text()).get("current-context")
+    except OSError as error:
+        raise NotAllowed(f"E2E_KUBECONFIG: {error}") from None
     allowed = [CONTEXT, *os.environ.get("E2E_ALLOWED_CONTEXTS", "").split(",")]
     if context not in allowed:
         raise NotAllowed(

@@ -1,44 +1,65 @@
 """A control plane on loopback: etcd and kube-apiserver, with controller-manager, scheduler and kwok where asked.
 
-Every port is free and random, TLS and RBAC are on, all data lives in one temporary folder. Nothing outlives whoever started it,
-however that ends: each program asks the kernel to be killed with its parent.
+Every port is free and random, TLS and RBAC are on, all data lives in one temporary folder. Neither a program nor the folder
+outlives whoever started it, however that ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import binaries, kwok
+from . import binaries, kwok, leash
 from .certificates import Authority
 
 READY_SECONDS = 90.0
+STARTS = 4  # a port that was free may be somebody's by the time it is listened on: then once more, with others
 SERVICE_RANGE = "198.18.0.0/16"
-# Runs a program that dies with us: PR_SET_PDEATHSIG (1) with SIGKILL (9), then becomes the program.
-_DIES_WITH_US = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class ControlPlaneFailed(Exception):
     """A program of the control plane ended, or did not become ready; the text holds its last lines."""
 
 
+class _PortTaken(ControlPlaneFailed):
+    pass
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback on which nobody listens at this moment."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
 class ControlPlane:
     """`with ControlPlane() as plane:` gives `plane.kubeconfig`, `plane.server` and `plane.kubectl(…)`."""
 
-    def __init__(self, *, controllers: bool = True, scheduler: bool = False, kwok: bool = False) -> None:
-        self._controllers, self._scheduler, self._kwok = controllers, scheduler, kwok
+    def __init__(
+        self,
+        *,
+        controllers: bool = True,
+        scheduler: bool = False,
+        kwok: bool = False,
+        ports: Callable[[int], list[int]] = free_ports,
+    ) -> None:
+        self._controllers, self._scheduler, self._kwok, self._ports = controllers, scheduler, kwok, ports
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.times: dict[str, float] = {}
         self.server = ""
@@ -64,8 +85,12 @@ class ControlPlane:
             + ["kwok"] * self._kwok
         )
         self._programs = binaries.find(names)
-        self._started = time.monotonic()
-        self.folder = Path(tempfile.mkdtemp(prefix="control-plane-"))
+        for _ in range(STARTS - 1):
+            with contextlib.suppress(_PortTaken):
+                return self._start_or_stop()
+        return self._start_or_stop()
+
+    def _start_or_stop(self) -> None:
         try:
             self._start_all()
         except BaseException:
@@ -78,11 +103,15 @@ class ControlPlane:
             process.kill()
             process.wait()
         self._processes.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.leavings.remove()
 
     def _start_all(self) -> None:
+        self._started = time.monotonic()
+        self.leavings = leash.Leavings()
+        self.folder = Path(tempfile.mkdtemp(prefix="control-plane-"))
+        self.leavings.add(self.folder)
         authority = Authority(self.folder / "pki")
-        etcd, peer, self.port = _free_ports(3)
+        etcd, peer, self.port = self._ports(3)
         self.server = f"https://127.0.0.1:{self.port}"
         self.kubeconfig = authority.kubeconfig("admin", self.server)
         self._context = ssl.create_default_context(cafile=str(authority.certificate))
@@ -90,16 +119,18 @@ class ControlPlane:
         public, private = authority.service_accounts()
         self._start_etcd(etcd, peer)
         self._start_apiserver(authority, etcd, public, private)
-        self._wait("/readyz", "ready")
+        self._wait(f"{self.server}/readyz", "ready")
         if self._controllers:
             self._start_controllers(authority, private)
         if self._scheduler:
             self._start_scheduler(authority)
-        self._wait("/api/v1/namespaces/default", "default namespace")
+        self._wait(f"{self.server}/api/v1/namespaces/default", "default namespace")
         if self._controllers:
-            self._wait("/api/v1/namespaces/default/serviceaccounts/default", "default service account")
+            self._wait(f"{self.server}/api/v1/namespaces/default/serviceaccounts/default", "default service account")
         if self._kwok:
-            self._spawn("kwok", *kwok.flags(self.kubeconfig, *_free_ports(1)))
+            [port] = self._ports(1)
+            self._spawn("kwok", *kwok.flags(self.kubeconfig, port))
+            self._wait(f"http://127.0.0.1:{port}/readyz", "kwok")
 
     def _start_etcd(self, client: int, peer: int) -> None:
         self._spawn(
@@ -159,7 +190,7 @@ class ControlPlane:
         )
 
     def _component_flags(self) -> list[str]:
-        [port] = _free_ports(1)
+        [port] = self._ports(1)
         return [
             "--bind-address=127.0.0.1",
             f"--secure-port={port}",
@@ -187,8 +218,7 @@ class ControlPlane:
 
     def get(self, path: str) -> Any:
         """The JSON (or text) that the API server answers to a GET of `path`."""
-        with urllib.request.urlopen(self.server + path, timeout=5, context=self._context) as answer:
-            data = answer.read()
+        data = self._ask(self.server + path, timeout=30)
         return json.loads(data) if data.startswith(b"{") else data.decode()
 
     def resident_mib(self) -> dict[str, int]:
@@ -201,39 +231,34 @@ class ControlPlane:
 
     def _spawn(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
-            command = [sys.executable, "-S", "-c", _DIES_WITH_US, str(self._programs[name]), *arguments]
+            command = leash.tied([str(self._programs[name]), *arguments])
             self._processes[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
-    def _wait(self, path: str, what: str) -> None:
+    def _wait(self, url: str, what: str) -> None:
         end = time.monotonic() + READY_SECONDS
         while True:
             self._check_alive()
             try:
-                self.get(path)
+                self._ask(url, timeout=5)
                 self.times[what] = round(time.monotonic() - self._started, 2)
                 return
-            except (OSError, urllib.error.URLError) as error:
+            except OSError as error:
                 if time.monotonic() > end:
                     raise ControlPlaneFailed(f"no {what} within {READY_SECONDS:g} s: {error}\n{self._logs()}") from None
                 time.sleep(0.05)
 
+    def _ask(self, url: str, timeout: float) -> bytes:
+        with urllib.request.urlopen(url, timeout=timeout, context=self._context) as answer:
+            return bytes(answer.read())
+
     def _check_alive(self) -> None:
         for name, process in self._processes.items():
             if process.poll() is not None:
-                raise ControlPlaneFailed(f"{name} ended with {process.returncode}\n{self._logs()}")
+                logs = self._logs()
+                failure = _PortTaken if "address already in use" in logs else ControlPlaneFailed
+                raise failure(f"{name} ended with {process.returncode}\n{logs}")
 
     def _logs(self) -> str:
         return "\n".join(f"{log.stem}: {log.read_text(errors='replace')[-1500:]}" for log in self.folder.glob("*.log"))
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

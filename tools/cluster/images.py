@@ -1,4 +1,4 @@
-"""Builds the Dockerfile's targets and pushes them to a cluster's registry, with buildah (or podman or docker where those are).
+"""Builds the Dockerfile's targets and pushes them to a cluster's registry, with buildah, podman or docker, whichever works here.
 
 The base image is BASE_IMAGE where it is set; else the Dockerfile's own default; where that cannot be pulled, a Debian made here.
 """
@@ -24,6 +24,7 @@ DOCKERFILE = ROOT / "Dockerfile"
 NAMES = {"runtime": "model-runtime", "operator": "model-runtime-operator"}  # target: image
 LOCAL_BASE = "localhost/model-runtime-base:1"
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+PULL_SECONDS = 300.0  # of the base image: who has no way to its registry may be told by silence only
 # Without these a build behind a proxy or with certificates of its own reaches no package index.
 _PASSED_ON = ("SSL_CERT_FILE", "PIP_CERT", "PIP_INDEX_URL", "UV_DEFAULT_INDEX")
 _BUILDAH = [
@@ -32,10 +33,19 @@ _BUILDAH = [
     "--layers",
     "--timestamp=0",
 ]  # only docker's format has HEALTHCHECK
+_NOT_IN_THE_BASE = (
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "var/log",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+)
 _BUILD = {
     "buildah": ["buildah", "bud", *_BUILDAH],
     "podman": ["podman", "build", *_BUILDAH],
-    "docker": ["docker", "build"],
+    # Without what it adds about the build itself: then a tag is an index, of which nobody here makes use.
+    "docker": ["env", "BUILDX_NO_DEFAULT_ATTESTATIONS=1", "docker", "build"],
 }
 
 
@@ -99,10 +109,17 @@ def build(builder: str, base: str, target: str, name: str) -> None:
 
 
 def _builder() -> str:
-    if found := next((name for name in _BUILD if shutil.which(name)), None):
+    if found := next((name for name in _BUILD if _works(name)), None):
         return found
-    packages.present(packages.IMAGES)
+    packages.present(packages.BUILDER)
     return "buildah"
+
+
+def _works(builder: str) -> bool:
+    """docker's command may be here without its engine."""
+    if not shutil.which(builder):
+        return False
+    return builder != "docker" or subprocess.run(["docker", "info"], capture_output=True).returncode == 0
 
 
 def _base(builder: str) -> str:
@@ -113,35 +130,38 @@ def _base(builder: str) -> str:
         return LOCAL_BASE
     default = re.search(r"^ARG BASE_IMAGE=(\S+)", DOCKERFILE.read_text(), re.MULTILINE)
     assert default, "the Dockerfile names its base"
-    if subprocess.run([builder, "pull", default[1]], capture_output=True, timeout=600).returncode == 0:
+    if _pulls(builder, default[1]):
         return ""
     print(f"{default[1]} cannot be pulled: making a Debian with Python here (about two minutes, once)", file=sys.stderr)
-    _make_base()
+    _make_base(builder)
     return LOCAL_BASE
 
 
+def _pulls(builder: str, image: str) -> bool:
+    try:
+        return subprocess.run([builder, "pull", image], capture_output=True, timeout=PULL_SECONDS).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
 def _has(builder: str, image: str) -> bool:
-    return subprocess.run([builder, "inspect", "--type=image", image], capture_output=True).returncode == 0
+    kind = ["image", "inspect"] if builder == "docker" else ["inspect", "--type=image"]
+    return subprocess.run([builder, *kind, image], capture_output=True).returncode == 0
 
 
-def _make_base() -> None:
+def _make_base(builder: str) -> None:
     """A minimal Debian of the host's own release, with its Python, as a local image."""
-    packages.present(packages.IMAGES)
     release = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE)
-    assert release, "Debian tells its release"
+    if os.geteuid() or not release:
+        raise ImageFailed("a base can be made by root on Debian only: name one that can be pulled, BASE_IMAGE=…")
+    packages.present(packages.BASE)
     with tempfile.TemporaryDirectory(prefix="base-image-") as folder:
-        _run(["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", release[1], folder])
-        for leftover in (
-            "var/cache/apt",
-            "var/lib/apt/lists",
-            "var/log",
-            "usr/share/doc",
-            "usr/share/man",
-            "usr/share/locale",
-        ):
-            shutil.rmtree(Path(folder, leftover), ignore_errors=True)
-        (Path(folder) / "Containerfile").write_text("FROM scratch\nCOPY . /\nRUN rm /Containerfile\n")
-        _run(["buildah", "bud", "--isolation=chroot", "--layers=false", "--timestamp=0", f"--tag={LOCAL_BASE}", folder])
+        root, recipe = Path(folder, "root"), Path(folder, "Containerfile")
+        _run(["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", release[1], str(root)])
+        for leftover in _NOT_IN_THE_BASE:
+            shutil.rmtree(root / leftover, ignore_errors=True)
+        recipe.write_text("FROM scratch\nCOPY . /\n")
+        _run([*_BUILD[builder], f"--file={recipe}", f"--tag={LOCAL_BASE}", str(root)])
 
 
 def _run(command: list[str]) -> None:

@@ -18,8 +18,10 @@ NODE = {
     "util-linux": "unshare",
     "mount": "mount",
 }
-IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
+BUILDER = {"buildah": "buildah"}
+BASE = {"debootstrap": "debootstrap"}
 _NETWORK_PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
+LOCK_SECONDS = 300  # for another apt-get to end
 # A user's PATH may leave these out.
 _SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -39,8 +41,10 @@ def present(wanted: dict[str, str]) -> None:
     if os.geteuid() or not shutil.which("apt-get"):
         raise PackageMissing(f"missing: {', '.join(missing)}; {by_hand}")
     print(f"installing {', '.join(missing)}", file=sys.stderr, flush=True)
-    for step in (["apt-get", "update"], command):
-        _run(step, by_hand)
+    _run(["apt-get", "update"])  # a source of the developer's own may be out of order: what counts is the next step
+    done = _run(command)
+    if done.returncode:
+        raise PackageMissing(f"{' '.join(command)} failed; {by_hand}\n{done.stderr[-1500:]}")
     if left := _missing(wanted):
         raise PackageMissing(f"installed, but still not found: {', '.join(left)}; {by_hand}")
 
@@ -54,8 +58,7 @@ def _missing(wanted: dict[str, str]) -> list[str]:
     return [name for name, program in wanted.items() if not (shutil.which(program) if program else network_plugins())]
 
 
-def _run(command: list[str], by_hand: str) -> None:
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    patient = [command[0], f"-oDPkg::Lock::Timeout={LOCK_SECONDS}", "-oAcquire::Retries=3", *command[1:]]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise PackageMissing(f"{' '.join(command)} failed; {by_hand}\n{done.stderr[-1500:]}")
+    return subprocess.run(patient, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
-REMOVE_SECONDS = 10.0
+REMOVE_SECONDS = 30.0
 
 
 class NoControlGroups(Exception):
@@ -44,12 +46,26 @@ def enter(groups: list[Path]) -> None:
         (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def remove(groups: list[Path]) -> list[Path]:
-    """Removes the groups with all below them, once their processes are gone. Returns those that stay."""
+def remove(name: str) -> list[Path]:
+    """Kills what runs in the groups of this name, and removes them with all below them. Returns those that stay."""
     end = time.monotonic() + REMOVE_SECONDS
-    while (left := [group for group in groups if not _removed(group)]) and time.monotonic() < end:
+    while (left := [group for group in _named(name) if not _removed(group)]) and time.monotonic() < end:
+        for group in left:
+            _kill(group)
         time.sleep(0.05)
     return left
+
+
+def _named(name: str) -> list[Path]:
+    """Those of any start: one that was broken off has told nobody where they are."""
+    return [Path(folder, name) for folder, below, _ in os.walk(ROOT) if name in below]
+
+
+def _kill(group: Path) -> None:
+    for folder, _, _ in os.walk(group):
+        with contextlib.suppress(OSError):  # both the group and the process may have gone
+            for pid in map(int, Path(folder, "cgroup.procs").read_text().split()):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _removed(group: Path) -> bool:

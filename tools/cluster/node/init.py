@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .layout import API_PORT, NODE, VOLUMES, Layout
 
 START_SECONDS = 90.0
 RESTART_SECONDS = 1.0  # before a component that ended is started again
+RESTARTS = 5  # of one component before the node is up: then it will not come up
 POLL_SECONDS = 0.1
 
 
@@ -33,13 +35,13 @@ def main() -> None:
     supervisor = Supervisor(layout)
     for component in components.first(layout):
         supervisor.start(component)
-    _wait("containerd", configuration.CONTAINERD_SOCKET.exists)
+    supervisor.watch("containerd", configuration.CONTAINERD_SOCKET.exists)
     for archive in sorted(layout.archives.glob("*.tar")):
         subprocess.run(["ctr", "--namespace=k8s.io", "images", "import", str(archive)], check=True)
-    _wait("kube-apiserver", lambda: _api_ready(layout))
+    supervisor.watch("kube-apiserver", lambda: _api_ready(layout))
     for component in components.second(layout):
         supervisor.start(component)
-    supervisor.watch()
+    supervisor.watch_on()
 
 
 class Supervisor:
@@ -47,8 +49,9 @@ class Supervisor:
 
     def __init__(self, layout: Layout) -> None:
         self._log = layout.log
-        self._running: dict[int, Component] = {}
+        self._running: dict[int, tuple[Component, subprocess.Popen[bytes]]] = {}
         self._due: dict[float, Component] = {}
+        self._ends: Counter[str] = Counter()
 
     def start(self, component: Component) -> None:
         with (self._log / f"{component.name}.log").open("ab") as log:
@@ -60,25 +63,46 @@ class Supervisor:
                 env={**os.environ, **component.environment},
                 start_new_session=True,
             )
-        self._running[process.pid] = component
+        # It is kept: of a forgotten one `subprocess` takes the end for itself, and nobody would start it again.
+        self._running[process.pid] = component, process
 
-    def watch(self) -> None:
+    def watch(self, what: str, ready: Callable[[], bool]) -> None:
+        """Returns when that is ready, which is waited for as long as the components run."""
+        end = time.monotonic() + START_SECONDS
+        while not ready():
+            self._tend()
+            name, ends = max(self._ends.items(), key=lambda item: item[1], default=("", 0))
+            if ends > RESTARTS:
+                sys.exit(f"{name} ended {ends} times, so the node does not come up")
+            if time.monotonic() > end:
+                sys.exit(f"{what} is not ready after {START_SECONDS:g} s")
+            time.sleep(POLL_SECONDS)
+
+    def watch_on(self) -> None:
         """Never returns."""
         while True:
-            self._reap()
-            for due in [due for due in self._due if due <= time.monotonic()]:
-                self.start(self._due.pop(due))
+            self._tend()
             _open_volumes()
             time.sleep(POLL_SECONDS)
 
+    def _tend(self) -> None:
+        self._reap()
+        for due in [due for due in self._due if due <= time.monotonic()]:
+            self.start(self._due.pop(due))
+
     def _reap(self) -> None:
         while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
             if not pid:
                 return
-            if component := self._running.pop(pid, None):
+            component, _ = self._running.pop(pid, (None, None))
+            if component:
                 print(f"{component.name} ended with {os.waitstatus_to_exitcode(status)}; starts again", flush=True)
                 self._due[time.monotonic() + RESTART_SECONDS] = component
+                self._ends[component.name] += 1
 
 
 def _open_volumes() -> None:
@@ -95,14 +119,6 @@ def _api_ready(layout: Layout) -> bool:
             return True
     except OSError:
         return False
-
-
-def _wait(what: str, ready: Callable[[], bool]) -> None:
-    end = time.monotonic() + START_SECONDS
-    while not ready():
-        if time.monotonic() > end:
-            sys.exit(f"{what} is not ready after {START_SECONDS:g} s")
-        time.sleep(0.05)
 
 
 if __name__ == "__main__":

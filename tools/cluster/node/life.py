@@ -14,11 +14,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from cluster import archives, binaries, packages
+from cluster import archives, binaries, leash, packages
 from cluster.certificates import Authority
 
 from . import cgroups
@@ -28,6 +28,7 @@ ADDONS = Path(__file__).parent.parent / "addons"
 TOOLS = Path(__file__).parent.parent.parent
 READY_SECONDS = 120.0
 END_SECONDS = 20.0
+_IN_TIME = f"--timeout={READY_SECONDS:g}s"
 _KUBECONFIGS = ("controller-manager", "scheduler", "kubelet", "kube-proxy")
 Say = Callable[[str], None]
 
@@ -38,7 +39,7 @@ class NodeFailed(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """A node that runs: its processes with their start times (a number alone may be reused), its ports, its control groups."""
+    """A node that runs, or is coming up: its processes with their start times (a number alone may be reused), its ports."""
 
     pid: int
     started: int
@@ -46,8 +47,8 @@ class Record:
     gate_started: int
     api_port: int
     registry_port: int
-    cgroups: list[str]
     seconds: dict[str, float]
+    complete: bool = False  # it is up: a start may be broken off before that
 
     @property
     def alive(self) -> bool:
@@ -67,7 +68,7 @@ class Node:
 
     @property
     def record(self) -> Record | None:
-        """What was written when the node came up, whether or not it still runs."""
+        """What was written at the start, whether or not the node came up and still runs."""
         try:
             return Record(**json.loads(self.layout.record.read_text()))
         except FileNotFoundError:
@@ -75,8 +76,9 @@ class Node:
 
     @property
     def running(self) -> Record | None:
+        """The node that is up."""
         record = self.record
-        return record if record and record.alive else None
+        return record if record and record.complete and record.alive else None
 
     # Up ----------------------------------------------------------------------------------------------------------------
 
@@ -98,7 +100,7 @@ class Node:
             return self._start(programs)
         except BaseException as error:
             logs = self._last_lines()
-            self._down()
+            self._down()  # Ctrl-C as well leaves nothing
             if isinstance(error, (OSError, subprocess.SubprocessError, TimeoutError)):
                 raise NodeFailed(f"the node did not come up: {error}\n{logs}") from error
             raise
@@ -111,20 +113,17 @@ class Node:
         pid = self._launch(groups)
         gate, [api, registry] = self._open_gate(pid)
         self._authority.kubeconfig("admin", f"https://127.0.0.1:{api}", CONTEXT).replace(self.layout.kubeconfig)
-        record = Record(
-            pid, start_time(pid), gate, start_time(gate), api, registry, [str(group) for group in groups], clock.seconds
-        )
+        record = Record(pid, start_time(pid), gate, start_time(gate), api, registry, clock.seconds)
         self._write(record)
         _until("the API server", lambda: self._api_ready(record), record)
         clock("API server ready")
         self._apply_addons(record)
         _until("the node", self._has_node, record)
-        self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
+        self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", _IN_TIME)
         clock("node Ready")
-        self.kubectl("rollout", "status", "deployment/coredns", "--namespace=kube-system", "--timeout=60s")
+        self.kubectl("rollout", "status", "deployment/coredns", "--namespace=kube-system", _IN_TIME)
         clock("DNS ready")
-        self._write(record)
-        return record
+        return self._write(replace(record, complete=True))
 
     def _prepare(self, programs: dict[str, Path]) -> None:
         layout = self.layout
@@ -159,7 +158,10 @@ class Node:
             gate = self._python(command, stdout=subprocess.PIPE, stderr=log)
         assert gate.stdout is not None
         with gate.stdout as out:
-            return gate.pid, [int(port) for port in out.readline().split()]
+            ports = [int(port) for port in out.readline().split()]
+        if not ports:
+            raise TimeoutError("the way into its network did not open")
+        return gate.pid, ports
 
     def _python(self, command: list[str], *, stdout: int | IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[str]:
         process: subprocess.Popen[str] = subprocess.Popen(
@@ -194,8 +196,11 @@ class Node:
     def _has_node(self) -> bool:
         return bool(self.kubectl("get", "nodes", "--output=name"))
 
-    def _write(self, record: Record) -> None:
-        self.layout.record.write_text(json.dumps(asdict(record), indent=1))
+    def _write(self, record: Record) -> Record:
+        unfinished = self.layout.record.with_suffix(".new")
+        unfinished.write_text(json.dumps(asdict(record), indent=1))
+        unfinished.replace(self.layout.record)  # whoever reads it, even after a kill -9, reads all of it
+        return record
 
     # Down --------------------------------------------------------------------------------------------------------------
 
@@ -213,15 +218,10 @@ class Node:
                 child.kill()  # unshare takes its PID 1 along
             child.wait()
         self._children.clear()
-        groups = [Path(group) for group in record.cgroups] if record else self._own_groups()
-        if left := cgroups.remove(groups):
+        if left := cgroups.remove(self.layout.cgroup):
             raise NodeFailed(f"processes are left in {', '.join(map(str, left))}")
         if self.layout.folder.exists():
             shutil.rmtree(self.layout.folder)
-
-    def _own_groups(self) -> list[Path]:
-        """Those of a start that was broken off before it could write its record."""
-        return list(cgroups.ROOT.rglob(self.layout.cgroup))
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -239,7 +239,7 @@ class Node:
         kubectl = self.layout.programs / "kubectl"
         environment = {**os.environ, "KUBECACHEDIR": str(self.layout.state / "kubectl")}
         done = subprocess.run(
-            [str(kubectl), f"--kubeconfig={self.layout.kubeconfig}", *arguments],
+            leash.tied([str(kubectl), f"--kubeconfig={self.layout.kubeconfig}", *arguments]),
             capture_output=True,
             text=True,
             env=environment,

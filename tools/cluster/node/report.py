@@ -17,8 +17,9 @@ def text(node: Node) -> str:
     """Some lines for a person."""
     record = node.running
     if record is None:
-        left = f" (a start that ended left {node.layout.folder}; `make cluster-down` clears it)"
-        return "the node is down" + (left if node.layout.folder.exists() else "")
+        begun = "is coming up, or its start was broken off" if node.record and node.record.alive else "is down"
+        left = f" ({node.layout.folder} is there: `make cluster-down` clears it)" if node.layout.folder.exists() else ""
+        return f"the node {begun}{left}"
     memory = resident_mib(record)
     lines = [
         f"the node is up, PID 1 is {record.pid}; API server 127.0.0.1:{record.api_port}",
