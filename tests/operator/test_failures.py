@@ -128,15 +128,12 @@ def warned(reason: str, message: str) -> Callable[[Town, str], None]:
 
 
 def disrupted(reason: str, message: str) -> Callable[[Town, str], None]:
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())  # the controller-manager takes back what is old
-    condition = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": reason,
-        "message": message,
-        "lastTransitionTime": now,
-    }
-    return lambda town, name: town.say(name, conditions=[condition])
+    def happens(town: Town, name: str) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())  # the controller-manager takes back what is old
+        condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+        town.say(name, conditions=[{**condition, "lastTransitionTime": now}])
+
+    return happens
 
 
 def probed_to_death(town: Town, name: str) -> None:

@@ -365,6 +365,7 @@ def _assert_no_needless_rollout(world: World, story: Story) -> None:
 
 def _assert_silence(world: World, story: Story, start: Callable[..., Operator]) -> None:
     """Now nothing is written any more, by this operator or by one that begins anew."""
+    story.operator.await_quiet()
     before = versions(world)
     story.operator.kill()
     fresh = start()

@@ -192,6 +192,7 @@ def test_an_operator_that_starts_again_writes_nothing(world: World, start: Calla
     world.serve("adder")
     world.await_reason("adder", "Available")
     world.await_reason("second", "Deploying")
+    first.await_quiet()
     first.kill()
     before = generations(world)
 

@@ -72,6 +72,16 @@ class Operator:
     def writes(self) -> float:
         return self.metric("model_runtime_operator_writes_total")
 
+    def await_quiet(self, silence: float = 3.0, seconds: float = 60.0) -> None:
+        """Until it has written nothing for so long: what children were still to say has been said."""
+        end = time.monotonic() + seconds
+        writes, since = self.writes, time.monotonic()
+        while time.monotonic() - since < silence:
+            assert time.monotonic() < end, f"the operator is not quiet after {seconds:g} s"
+            time.sleep(0.2)
+            if self.writes != writes:
+                writes, since = self.writes, time.monotonic()
+
     def memory_mib(self) -> int:
         """The most that the operator had in memory so far."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
