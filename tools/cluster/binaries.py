@@ -47,7 +47,7 @@ PROGRAMS: dict[str, Program] = {
     "kube-scheduler": Program("kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
     "kubectl": Program("kubernetes", "k8s.io/kubernetes/cmd/kubectl", "version --client"),
     "kwok": Program("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
-    "kstatus": Program("kstatus", "."),  # ours: the judge of `tests/operator`
+    "kstatus": Program("kstatus", "."),  # ours, as pause is: the judge of `tests/operator`
     "kubelet": Program("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
     "kube-proxy": Program("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
     "containerd": Program("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
@@ -56,8 +56,8 @@ PROGRAMS: dict[str, Program] = {
     ),
     "ctr": Program("containerd", "github.com/containerd/containerd/v2/cmd/ctr"),
     "pause": Program("pause", "."),
-    "registry": Program("registry", "github.com/distribution/distribution/v3/cmd/registry"),
-    "coredns": Program("coredns", "github.com/coredns/coredns", "-version"),
+    "registry": Program("registry", "."),  # with fewer parts than the original, as CoreDNS: see their main.go
+    "coredns": Program("coredns", "."),
     "helm": Program("helm", "helm.sh/helm/v4/cmd/helm", "version"),
     "ghz": Program("ghz", "github.com/bojand/ghz/cmd/ghz"),
     "grpcurl": Program("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl"),

@@ -55,8 +55,8 @@ class ImageFailed(Exception):
 
 def publish(access: Access) -> dict[str, str]:
     """Builds and pushes every target. Returns the names by which pods pull them, with their digests."""
-    builder = _builder()
-    base = _base(builder)
+    builder = find_builder()
+    base = find_base(builder)
     pushed = {target: _publish(builder, base, target, access) for target in NAMES}
     access.images.parent.mkdir(parents=True, exist_ok=True)
     access.images.write_text(json.dumps(pushed, indent=1))
@@ -70,7 +70,7 @@ def version() -> str:
 
 def publish_folder(access: Access, folder: Path, name: str) -> str:
     """Builds a folder that has a Dockerfile, and pushes it. Returns the name by which pods pull it."""
-    builder = _builder()
+    builder = find_builder()
     local = f"localhost/{name}:{version()}"
     _run([*_BUILD[builder], f"--tag={local}", str(folder)])
     return _push(builder, name, access)
@@ -108,7 +108,8 @@ def build(builder: str, base: str, target: str, name: str) -> None:
     _run([*_BUILD[builder], f"--file={DOCKERFILE}", f"--target={target}", f"--tag={name}", *flags, str(ROOT)])
 
 
-def _builder() -> str:
+def find_builder() -> str:
+    """buildah, podman or docker, whichever works here; where none does buildah is installed."""
     if found := next((name for name in _BUILD if _works(name)), None):
         return found
     packages.present(packages.BUILDER)
@@ -122,7 +123,7 @@ def _works(builder: str) -> bool:
     return builder != "docker" or subprocess.run(["docker", "info"], capture_output=True).returncode == 0
 
 
-def _base(builder: str) -> str:
+def find_base(builder: str) -> str:
     """The base to build upon; empty: the Dockerfile's own."""
     if chosen := os.environ.get("BASE_IMAGE"):
         return chosen
