@@ -48,7 +48,7 @@ def code():
     return {str(file.relative_to(parent)): hashlib.sha256(file.read_bytes()).hexdigest() for parent, file in files}
 """
 LAYERS_MIB = 150  # compressed, with the base of this machine; today 100
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]  # a busy machine takes its time
 
 
 @pytest.mark.parametrize("target", ["runtime", "operator"])
@@ -86,7 +86,7 @@ def test_a_child_image_made_by_hydrosphere_serves_and_is_healthy(
     check = _configuration(node, "runtime")["config"]["Healthcheck"]["Test"][1:]
     inside = ("--namespace", node_namespace, "exec", "child", "--")
     node.kubectl("--namespace", node_namespace, "apply", "--filename=-", text=json.dumps(_pod(image)))
-    node.kubectl("--namespace", node_namespace, "wait", "--for=condition=Ready", "pod/child", "--timeout=60s")
+    node.kubectl("--namespace", node_namespace, "wait", "--for=condition=Ready", "pod/child", "--timeout=180s")
 
     answer = node.kubectl(*inside, "model-runtime", "predict", "localhost:9091", "x=[1.5, 2]")
     assert json.loads(answer) == {"y": [3.0, 4.0]}
@@ -98,7 +98,7 @@ def test_a_child_image_made_by_hydrosphere_serves_and_is_healthy(
 def test_the_images_hold_this_trees_code(node: Access, node_namespace: str) -> None:
     """Not that of the build before, which a cache may keep under the same version."""
     node.kubectl("--namespace", node_namespace, "apply", "--filename=-", text=json.dumps(_idle(node.image("operator"))))
-    node.kubectl("--namespace", node_namespace, "wait", "--for=condition=Ready", "pod/idle", "--timeout=60s")
+    node.kubectl("--namespace", node_namespace, "wait", "--for=condition=Ready", "pod/idle", "--timeout=180s")
     inside = ("--namespace", node_namespace, "exec", "idle", "--")
     packed = json.loads(node.kubectl(*inside, "python", "-c", f"{CODE}\nprint(json.dumps(code()))"))
     names: dict[str, object] = {}

@@ -27,7 +27,7 @@ PLACES = (
     "/var/log/containers",
     "/run/containerd",
 )
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]  # a busy machine takes its time
 
 
 @pytest.fixture

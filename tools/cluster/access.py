@@ -35,7 +35,7 @@ class Access:
     images: Path  # where `make images` leaves what it pushed
     inside: tuple[str, ...] = ()  # what runs a command inside our own node
 
-    def kubectl(self, *arguments: str, text: str | None = None, timeout: float = 120.0) -> str:
+    def kubectl(self, *arguments: str, text: str | None = None, timeout: float = 300.0) -> str:
         """kubectl's output. Raises CalledProcessError, whose `stderr` says why."""
         done = subprocess.run(
             self.command(*arguments),

@@ -94,8 +94,8 @@ def _push(builder: str, name: str, access: Access) -> str:
     return f"{access.pull}/{path}@{digest}"
 
 
-def build(builder: str, base: str, target: str, name: str) -> None:
-    """Builds one target of the Dockerfile under a local name."""
+def build(builder: str, base: str, target: str, name: str, *, is_fresh: bool = False) -> None:
+    """Builds one target of the Dockerfile under a local name; a fresh one of nothing that was built before."""
     print(f"building the image {name} upon {base or 'its own base'}", file=sys.stderr, flush=True)
     arguments = {"VERSION": version(), **{key: os.environ[key] for key in _PASSED_ON if key in os.environ}}
     if base:
@@ -105,6 +105,8 @@ def build(builder: str, base: str, target: str, name: str) -> None:
     if certificates and builder != "docker":
         folder = Path(certificates).parent
         flags.append(f"--volume={folder}:{folder}:ro")
+    if is_fresh:
+        flags.append("--no-cache")
     _run([*_BUILD[builder], f"--file={DOCKERFILE}", f"--target={target}", f"--tag={name}", *flags, str(ROOT)])
 
 
