@@ -166,6 +166,7 @@ CASES = [
     Case("StartFailed", {}, waits("RunContainerError", 'exec: "python": executable file not found in $PATH'), "executable file not found"),
     Case("StartFailed", {}, waits("CreateContainerError", "context deadline exceeded"), "context deadline exceeded"),
     Case("OutOfMemory", {}, ends("", code=137, reason="OOMKilled"), "OOMKilled"),
+    Case("OutOfMemory", {}, ends("ModelCrashed: died of signal 9", code=7, reason="OOMKilled"), "died of signal 9"),
     Case("OutOfMemory", {"requirements": ["torch"]}, ends("", code=137, reason="OOMKilled", step="requirements"), "container requirements"),
     Case("CrashLoop", {}, ends("Traceback (most recent call last):\nIllegalInstruction"), "exit code 1: Traceback"),
     Case("CrashLoop", {}, ends("", code=139), "exit code 139"),

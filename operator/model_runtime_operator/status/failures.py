@@ -134,10 +134,14 @@ def _pull_text(container: Object, text: str) -> str:
 
 def _of_end(ended: Object, pod: Object, observed: Observed, where: str, *, otherwise: str) -> Problem:
     message = str(ended.get("message") or "").strip()
-    if said := _said_by_runtime(message):
+    said = _said_by_runtime(message)
+    if (
+        ended.get("reason") == "OOMKilled"
+    ):  # first: the runtime outlives its model process, and can only guess why that died
+        text = f": {said['text']}" if said else ""
+        return problem("OutOfMemory", f"{where}: ended for using more memory than it may (OOMKilled){text}")
+    if said:
         return problem(said["word"], f"{where}: {said['text']}")
-    if ended.get("reason") == "OOMKilled":
-        return problem("OutOfMemory", f"{where}: ended for using more memory than it may (OOMKilled)")
     probes = [each for each in observed.events_of(pod, "Unhealthy") if _is_fatal_probe(str(each.get("message", "")))]
     if probes:
         return problem("ProbeFailed", f"{where}: {probes[-1]['message']}")
