@@ -170,16 +170,22 @@ class Settings:
     )
     max_connection_age_seconds: float = _setting(
         "MAX_CONNECTION_AGE_SECONDS",
-        300.0,
+        30.0,  # gRPC's clients ask for addresses no more often
         _seconds(0, 31536000),
-        "A connection is asked to reconnect (GOAWAY) after this time, give or take a tenth, so that clients find new replicas;"
-        " calls in flight finish. 0: never.",
+        "A connection is asked to reconnect (GOAWAY) after this time, give or take a tenth, so that clients find new replicas"
+        " and leave those that stop; no call is lost by it. 0: never.",
     )
     drain_delay_seconds: float = _setting(
         "DRAIN_DELAY_SECONDS",
         3.0,  # kube-proxy needs about that long to drop an endpoint
         _seconds(0, 3600),
         "After SIGTERM the runtime says NOT_SERVING and keeps answering for this time, while endpoints propagate.",
+    )
+    drain_limit_seconds: float = _setting(
+        "DRAIN_LIMIT_SECONDS",
+        0.0,  # Docker kills after 10 s; the operator gives pods more
+        _seconds(0, 3600),
+        "How long after SIGTERM connected clients may stay. Longer than MAX_CONNECTION_AGE_SECONDS, it costs no call.",
     )
     grace_seconds: float = _setting(
         "GRACE_SECONDS", 25.0, _seconds(0, 3600), "How long calls in flight may take to finish at a stop."

@@ -83,7 +83,8 @@ def run(file: Path, port: int | None, files: Path | None, predict_once: bool, in
     with tempfile.TemporaryDirectory(prefix=f"model-runtime-{read.name}-") as folder:
         _build(read, Path(folder), install=True)
         chosen = _given(app_port=port or read.port, model_dir=Path(folder))
-        wanted = settings.from_environment(**chosen, load_failure_seconds=0.0, drain_delay_seconds=0.0)
+        chosen |= {"load_failure_seconds": 0.0, "drain_delay_seconds": 0.0, "drain_limit_seconds": 0.0}
+        wanted = settings.from_environment(**chosen)
         status = program.serve(wanted, port=0 if answer and not port else None, on_serving=answer)
     return status or (answer.status if answer else 0)
 

@@ -24,7 +24,7 @@ from ..supervisor.host import Host, HostState, Phase
 from ..supervisor.inprocess import InProcessHost
 from ..supervisor.isolated import IsolatedHost
 from ..supervisor.launch import Launch, find_python
-from . import tls
+from . import connections, tls
 from .executors import PredictExecutor
 from .health import Health
 from .methods import Gate, Predict, PredictHandlers, add_discovery
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DEPARTURE_SECONDS = 0.2  # how late it may be noticed that the last client has left
 CONTROL_THREADS = 4  # probes, Status, reflection: short, and never behind a prediction
 
 
@@ -91,14 +92,17 @@ class RuntimeManager:
         self._loading_since = time.monotonic()
         self._host.start(self._on_change)
 
-    def stop(self, *, drain_delay: float = 0.0) -> None:
-        """Says NOT_SERVING, keeps answering for `drain_delay` seconds, lets calls in flight finish, then ends the model."""
+    def stop(self, *, drain_delay: float = 0.0, drain_limit: float = 0.0) -> None:
+        """Says NOT_SERVING, answers on while clients leave, lets calls in flight finish, then ends the model.
+
+        Clients have `drain_delay` seconds to leave, and those that are connected still have until `drain_limit`.
+        """
         if self._stopped.is_set():
             return
         log.info("stopping", extra={"drain_delay": drain_delay, "grace": self.settings.grace_seconds})
         self._health.drain()
-        if drain_delay:
-            time.sleep(drain_delay)
+        if drain_delay or drain_limit:
+            self._drain(drain_delay, drain_limit)
         if self._server is not None:
             self._server.stop(self.settings.grace_seconds).wait()
         if self._host is not None:
@@ -111,6 +115,18 @@ class RuntimeManager:
         with self._changed:
             self._changed.notify_all()
         log.info("stopped")
+
+    def _drain(self, delay: float, limit: float) -> None:
+        """Waits for clients to leave: gRPC's own stop loses the calls that cross its GOAWAY on the way.
+
+        The GOAWAY of a connection's age loses none (MAX_CONNECTION_AGE_SECONDS), and sends clients to look for addresses
+        again, among which this one is no longer.
+        """
+        began = time.monotonic()
+        time.sleep(delay)
+        while (connected := connections.count(self.port)) and time.monotonic() - began < limit:
+            time.sleep(DEPARTURE_SECONDS)
+        log.info("drained", extra={"seconds": time.monotonic() - began, "connected": connected})
 
     def __enter__(self) -> RuntimeManager:
         self.start()

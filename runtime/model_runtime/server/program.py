@@ -112,7 +112,10 @@ def serve(
         if on_serving is not None and runtime.state.phase is Phase.SERVING:
             go_on, on_serving = on_serving(runtime), None
     failure = runtime.state.error
-    runtime.stop(drain_delay=wanted.drain_delay_seconds if signals.number == signal.SIGTERM else 0.0)
+    if signals.number == signal.SIGTERM and failure is None:
+        runtime.stop(drain_delay=wanted.drain_delay_seconds, drain_limit=wanted.drain_limit_seconds)
+    else:
+        runtime.stop()
     return OK if failure is None else report(failure, wanted.termination_log)
 
 

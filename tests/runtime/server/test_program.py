@@ -98,6 +98,28 @@ def test_during_the_drain_delay_new_requests_are_still_answered(tmp_path: Path) 
         assert program.end()[0] == 0
 
 
+def test_a_client_that_is_connected_may_stay_until_it_leaves(tmp_path: Path) -> None:
+    with Program(model_directory(tmp_path), DRAIN_LIMIT_SECONDS="60") as program:
+        program.wait_serving()
+        with program.client() as client:
+            client.predict(X)
+            program.terminate()
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                assert client.predict(X)["y"].tolist() == [1.0]
+            assert program.process.poll() is None
+        assert program.end(20)[0] == 0
+
+
+def test_a_client_that_never_leaves_is_left_at_the_drain_limit(tmp_path: Path) -> None:
+    with Program(model_directory(tmp_path), DRAIN_LIMIT_SECONDS="1") as program:
+        program.wait_serving()
+        with program.client() as client:
+            client.predict(X)
+            program.terminate()
+            assert program.end(20)[0] == 0
+
+
 def test_a_signal_while_the_model_loads_ends_the_program(tmp_path: Path) -> None:
     with Program(model_directory(tmp_path, "import time\n\ntime.sleep(60)\n")) as program:
         with grpc.insecure_channel(f"localhost:{program.port}") as channel:
