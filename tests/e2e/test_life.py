@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from charting import INSTALL, Helm
+from charting import CHART, INSTALL, Helm
 from living import Place, doubler
 from operating import eventually
 
 from cluster.access import FOLDER, Access
+from cluster.images import version
 from cluster.node.life import Node
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(400)]
 
 RELEASE, HOME = "model-runtime-operator", "model-runtime-system"
+PREVIOUS = "0.0.9"
+SIGNATURE = "name: Signature,"  # a column
 
 
 def test_helm_test_gets_a_prediction(chart: list[str], helm: Helm) -> None:
@@ -26,19 +31,39 @@ def test_helm_test_gets_a_prediction(chart: list[str], helm: Helm) -> None:
     assert "Succeeded" in said
 
 
-def test_an_upgrade_of_the_chart_restarts_the_operator_and_moves_no_model(
+KEPT = ("--set", f"image.runtime.tag={PREVIOUS}")  # as docs/kubernetes.md has it: the operator alone is upgraded
+
+
+@pytest.fixture
+def previous(helm: Helm, chart: list[str], tmp_path: Path) -> Iterator[None]:
+    """The release is of the version before: other labels, a CustomResourceDefinition that lacks something."""
+    old = Path(shutil.copytree(CHART, tmp_path / "chart"))
+    about, crd = old / "Chart.yaml", old / "files" / "crd.yaml"
+    about.write_text(about.read_text().replace(f"ersion: {version()}", f"ersion: {PREVIOUS}"))
+    crd.write_text("".join(line for line in crd.read_text().splitlines(True) if SIGNATURE not in line))
+    options = [str(old) if option == str(CHART) else option for option in chart]
+    helm("upgrade", *options, *KEPT, "--wait", "--timeout", "120s")
+    yield
+    helm("upgrade", *chart, "--wait", "--timeout", "120s", "--reset-values")
+
+
+@pytest.mark.usefixtures("previous")
+def test_an_upgrade_of_the_chart_from_the_version_before_renews_the_operator_and_moves_no_model(
     chart: list[str], helm: Helm, place: Place, node: Access
 ) -> None:
     place.apply(doubler(replicas=2))
     place.ready("doubler")
     before = _facts(place)
     operator = _operators(node)
-    helm("upgrade", *chart, "--wait", "--timeout", "120s", "--set", "log.level=debug,replicas=2,workers=4")
-    assert not set(operator) & set(_operators(node))
+    assert "SIGNATURE" not in place.kubectl("get", "modelruntimes", "-o", "wide")
+
+    helm("upgrade", *chart, *KEPT, "--wait", "--timeout", "120s", "--set", "log.level=debug,replicas=2,workers=4")
+
+    eventually(lambda: not set(operator) & set(_operators(node)), 90)
     place.apply(doubler("another"))  # once this one is served, the new operator has looked at all
     place.ready("another")
     assert _facts(place) == before
-    helm("upgrade", *chart, "--wait", "--timeout", "120s", "--reset-values")
+    assert "SIGNATURE" in place.kubectl("get", "modelruntimes", "-o", "wide")
 
 
 def _facts(place: Place) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The pages on Kubernetes: complete, and without a link that leads nowhere. That their commands work is shown in tests/e2e."""
+"""The pages: complete, and without a link that leads nowhere. That their commands work is shown in tests/e2e."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from chart import api
 from model_runtime_operator import vocabulary
 
 DOCS = ROOT / "docs"
-PAGES = [DOCS / name for name in ("kubernetes.md", "sources.md", "hydrosphere.md", "api.md")] + [
-    ROOT / "helm" / "README.md"
-]
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "helm" / "README.md"]
 NOTHING_WRONG = {"Paused", "ScaledToZero", "Available", "RolledOut", "NotStalled", "Accepted"}
 
 
@@ -25,7 +23,7 @@ def test_every_reason_has_its_remedy_and_no_other_word_is_taken_for_one() -> Non
     assert told == set(vocabulary.REASONS) - NOTHING_WRONG
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_of_a_page_leads_somewhere(page: object) -> None:
     text = page.read_text()  # type: ignore[attr-defined]
     for target, anchor in re.findall(r"\]\(([^)#]+)(?:#([^)]*))?\)", text):
