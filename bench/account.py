@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -58,6 +61,7 @@ class Run(NamedTuple):
     rate: float  # answers a second
     p50: float  # seconds
     cpu: float  # seconds a call, all processes of the server
+    wakes: float  # how often a thread of the server slept and was woken, a call
 
 
 def main() -> None:
@@ -74,6 +78,8 @@ def _report(folder: Path) -> Iterator[str]:
     request = _request(folder, np.arange(4, dtype="f4").reshape(1, 4))
     yield "## Identity, one tensor of four floats\n"
     yield from _compared(small, request, [1, 8, 64], 6000)
+    yield ""
+    yield from _system_calls(small, request)
     yield "\n## scikit-learn logistic regression, one row of ten\n"
     regression = _model(folder / "regression", REGRESSION, "double", [-1, 10], outputs=[-1, 3])
     requirements.install([SKLEARN], regression)
@@ -86,7 +92,8 @@ def _report(folder: Path) -> Iterator[str]:
 
 
 def _compared(model: Path, request: Path, concurrencies: list[int], count: int) -> Iterator[str]:
-    yield "| calls at a time | server | answers/s | p50 ms | CPU µs a call | CPU against lean |\n|---|---|---|---|---|---|"
+    yield "| calls at a time | server | answers/s | p50 ms | CPU µs a call | CPU against lean | wake-ups a call |"
+    yield "|---|---|---|---|---|---|---|"
     for concurrency in concurrencies:
         lean = _measured(LEAN, model, request, concurrency, count)
         yield _row(concurrency, "lean", lean, lean)
@@ -99,7 +106,9 @@ def _compared(model: Path, request: Path, concurrencies: list[int], count: int) 
 
 
 def _row(concurrency: object, label: str, run: Run, lean: Run) -> str:
-    figures = f"{run.rate:,.0f} | {run.p50 * 1e3:.2f} | {run.cpu * 1e6:,.0f} | {run.cpu / lean.cpu:.2f}"
+    figures = (
+        f"{run.rate:,.0f} | {run.p50 * 1e3:.2f} | {run.cpu * 1e6:,.0f} | {run.cpu / lean.cpu:.2f} | {run.wakes:.1f}"
+    )
     return f"| {concurrency} | {label} | {figures} |"
 
 
@@ -138,12 +147,12 @@ def _measured(
 ) -> Run:
     with _server(kind, model, pinned=pinned, **environment) as (process, port):
         _drive(port, request, concurrency, max(2, count // 10), pinned)
-        before = _cpu_seconds(process.pid)
+        before, slept = _cpu_seconds(process.pid), _wake_ups(process.pid)
         found = _drive(port, request, concurrency, count, pinned)
-        cpu = _cpu_seconds(process.pid) - before
+        cpu, wakes = _cpu_seconds(process.pid) - before, _wake_ups(process.pid) - slept
     if found["wrong"]:
         raise SystemExit(f"{kind} gave {found['wrong']} wrong answers: its figures mean nothing")
-    return Run(found["rate"], found["p50"], cpu / count)
+    return Run(found["rate"], found["p50"], cpu / count, wakes / count)
 
 
 @contextmanager
@@ -215,6 +224,42 @@ def _cpu_seconds(pid: int) -> float:
         fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _wake_ups(pid: int) -> int:
+    """How often the threads of the server have slept of their own will."""
+    statuses = (task / "status" for member in _family(pid) for task in Path(f"/proc/{member}/task").iterdir())
+    lines = (line for status in statuses for line in status.read_text().splitlines())
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+
+
+def _system_calls(model: Path, request: Path) -> Iterator[str]:
+    """What the kernel is asked for in a call, counted by strace (which slows everything: these runs are not timed)."""
+    if shutil.which("strace") is None:
+        yield "!!! System calls were not counted: strace is not on this machine (`apt-get install strace`)."
+        return
+    yield "| calls at a time | server | system calls a call | the most frequent |\n|---|---|---|---|"
+    for concurrency in (1, 64):
+        for kind in (LEAN, OURS):
+            with _server(kind, model) as (process, port):
+                _drive(port, request, concurrency, 200, True)
+                counts = _traced(process.pid, lambda port=port, c=concurrency: _drive(port, request, c, 2000, True))
+            most = ", ".join(f"{name} {count / 2000:.1f}" for name, count in counts.most_common(5))
+            yield f"| {concurrency} | {kind} | {sum(counts.values()) / 2000:.1f} | {most} |"
+
+
+def _traced(pid: int, load: Callable[[], object]) -> Counter[str]:
+    members = [option for member in _family(pid) for option in ("-p", str(member))]
+    with tempfile.NamedTemporaryFile() as told:
+        command = ["strace", "-f", "-c", "-U", "calls,name", "-o", told.name, *members]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
+            time.sleep(1)
+            load()
+            tracer.send_signal(signal.SIGINT)
+        rows = (line.split() for line in Path(told.name).read_text().splitlines())
+        return Counter(
+            {row[1]: int(row[0]) for row in rows if len(row) == 2 and row[0].isdigit() and row[1] != "total"}
+        )
 
 
 def _resident_mib(pid: int) -> float:
