@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -16,7 +17,8 @@ from model_runtime.contract import DataType
 from model_runtime.tensors import ERAS, Request, array, decode_response, encode_request, tensor
 
 TARGET, CLIENTS = os.environ["TARGET"], int(os.environ["CLIENTS"])
-CALLS, RATE = int(os.environ["CALLS"]), float(os.environ["RATE"])  # of each client; calls a second of all
+CALLS, RATE = int(os.environ["CALLS"]), float(os.environ["RATE"])  # of each client, at least; calls a second of all
+ENOUGH = Path("/tmp/enough")  # the load goes on until this file is there, where the variable UNTIL_TOLD is set
 SLOW_SECONDS = 1.0
 DEADLINE_SECONDS = 15.0
 ERA = ERAS["v2"]
@@ -64,13 +66,15 @@ class Tally:
 SHARES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
-def client(number: int, tally: Tally) -> None:
+def client(number: int, tally: Tally, enough: threading.Event) -> None:
     with grpc.insecure_channel(f"dns:///{TARGET}", OPTIONS) as channel:
         call = channel.unary_unary(ERA.predict)
         begin = time.monotonic() + number / RATE
-        for count in range(CALLS):
+        count = 0
+        while count < CALLS or not enough.is_set():
             time.sleep(max(0.0, begin + count * CLIENTS / RATE - time.monotonic()))
             tally.add(*one(call, *PAIRS[count % len(PAIRS)]))
+            count += 1
 
 
 def one(call: grpc.UnaryUnaryMultiCallable, request: bytes, expected: list[int]) -> tuple[float, str, bool]:
@@ -84,11 +88,13 @@ def one(call: grpc.UnaryUnaryMultiCallable, request: bytes, expected: list[int])
 
 
 def main() -> None:
-    tally = Tally()
-    threads = [threading.Thread(target=client, args=(number, tally)) for number in range(CLIENTS)]
+    tally, enough = Tally(), threading.Event()
+    threads = [threading.Thread(target=client, args=(number, tally, enough)) for number in range(CLIENTS)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
+        if "UNTIL_TOLD" not in os.environ or ENOUGH.exists():
+            enough.set()
         time.sleep(1)
         tally.say()
     tally.say_all()

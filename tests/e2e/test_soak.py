@@ -1,4 +1,4 @@
-"""The loss test: constant load through rollouts, scale-downs and lost pods. What is lost, wrong or slow is counted.
+"""The loss test: constant load through rollouts, scale-downs and deleted pods. What is lost, wrong or slow is counted.
 
 `make soak` makes a million calls over a hundred rollouts; the everyday size is a hundred thousand over twenty.
 """
@@ -18,27 +18,26 @@ pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.usefixtures("chart
 CALLS = int(os.environ.get("SOAK_CALLS", "100000"))
 ROLLOUTS = int(os.environ.get("SOAK_ROLLOUTS", "20"))
 RATE = float(os.environ.get("SOAK_RATE", "250"))
-SLOW_SHARE = 0.001  # calls that may take longer than a second, on a machine that also starts the pods
+SLOW_SHARE = 0.01  # calls that may take longer than a second, on a machine that also starts the pods; measured: 0.0001
 
 
 @pytest.mark.timeout(0)
-def test_no_call_is_lost_through_rollouts_and_scaling(place: Place) -> None:
+def test_no_call_is_lost_through_rollouts_and_scaling(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.apply(doubler(replicas=2))
     place.ready("doubler")
     began = time.monotonic()
-    rollouts = 0
-    with place.load("doubler", calls=CALLS, clients=8, rate=RATE) as load:
-        while rollouts < ROLLOUTS and not load.is_done:
-            rollouts += 1
-            _roll(place, rollouts)
-            if rollouts % 5 == 0:
-                _scale_down_and_up(place)
+    with place.load("doubler", calls=CALLS, clients=8, rate=RATE, until_told=True) as load:
+        for number in range(ROLLOUTS):
+            _roll(place, number)
+            if number % 5 == 4:
+                _scale_up_and_down(place)
+        load.enough()
         account = load.account(CALLS / RATE + 600)
-    print(json.dumps({"rollouts": rollouts, "seconds": seconds_since(began), **account}))
-    assert rollouts == ROLLOUTS, f"the load ended after {rollouts} rollouts: lower SOAK_RATE"
-    assert account["calls"] == CALLS
+    with capsys.disabled():  # the numbers are what the test is for
+        print("\n" + json.dumps({"rollouts": ROLLOUTS, "seconds": seconds_since(began), **account}))
+    assert account["calls"] >= CALLS
     assert (account["lost"], account["wrong"]) == (0, 0), json.dumps(account)
-    assert account["slow"] <= SLOW_SHARE * CALLS, json.dumps(account)
+    assert account["slow"] <= SLOW_SHARE * account["calls"], json.dumps(account)
 
 
 @pytest.mark.timeout(300)
@@ -59,8 +58,7 @@ def _roll(place: Place, number: int) -> None:
     place.ready("doubler", 180)
 
 
-def _scale_down_and_up(place: Place) -> None:
+def _scale_up_and_down(place: Place) -> None:
     for replicas in (4, 2):
         place.kubectl("scale", "modelruntime/doubler", f"--replicas={replicas}")
-        eventually(lambda wanted=replicas: len(place.pod_names("doubler")) == wanted, 120)
-    place.ready("doubler", 120)
+        assert place.ready("doubler", 180)["status"]["readyReplicas"] == replicas

@@ -109,13 +109,16 @@ class Place:
     # Load -------------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def load(self, name: str, *, calls: int, clients: int = 4, rate: float = 200.0) -> Iterator[Load]:
-        """Constant load on a ModelRuntime by its Service, from a pod, until all calls are made."""
+    def load(
+        self, name: str, *, calls: int, clients: int = 4, rate: float = 200.0, until_told: bool = False
+    ) -> Iterator[Load]:
+        """Constant load on a ModelRuntime by its Service, from a pod, until all calls are made (and it was told `enough`)."""
         pod = f"load-{name}"
         self.kubectl("delete", "pod", pod, "--ignore-not-found", "--now")
         self.kubectl("delete", "configmap", pod, "--ignore-not-found")
         self.kubectl("create", "configmap", pod, f"--from-file={E2E / 'load.py'}")
         variables = {"TARGET": self.endpoint(name), "CALLS": calls // clients, "CLIENTS": clients, "RATE": rate}
+        variables |= {"UNTIL_TOLD": "yes"} if until_told else {}
         volume = {"name": "program", "configMap": {"name": pod}}
         self.apply(self._pod(pod, ["python", "/program/load.py"], variables, volume))
         load = Load(self, pod)
@@ -163,6 +166,10 @@ class Load:
         """Returns when so many more calls have been made."""
         wanted = self.counts()["calls"] + calls
         eventually(lambda: self.counts()["calls"] >= wanted or "done" in self.counts(), seconds, self.counts)
+
+    def enough(self) -> None:
+        """Ends the load once all calls are made; without it they go on."""
+        self._place.kubectl("exec", self._pod, "--", "touch", "/tmp/enough")
 
     @property
     def is_done(self) -> bool:
