@@ -36,7 +36,8 @@ ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --quiet --locked --no-default-groups --no-install-project --extra operator
 
-# Our own packages alone, laid out as they lie in the environment: a change of them changes one small layer.
+# Our own packages alone, laid out as they lie in the environment: a change of them changes one small layer. uv_cache.json is uv's note
+# of when it was built, and would make each build another.
 FROM runtime-dependencies AS package
 ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX
@@ -44,8 +45,9 @@ COPY README.md LICENSE CHANGELOG.md ./
 COPY runtime runtime
 COPY operator operator
 RUN uv build --quiet --no-cache --wheel --out-dir /wheels \
-    && touch --date=@$SOURCE_DATE_EPOCH /wheels/*.whl \
-    && uv pip install --quiet --no-cache --python /opt/model-runtime/bin/python --no-deps --no-index --find-links /wheels --prefix /package model-runtime
+    && uv pip install --quiet --no-cache --python /opt/model-runtime/bin/python --no-deps --no-index --find-links /wheels --prefix /package model-runtime \
+    && find /package -name uv_cache.json -delete \
+    && find /package -name RECORD -exec sed -i '/uv_cache.json/d' {} +
 
 # --- What both images are -----------------------------------------------------------------------------------------------------------
 FROM ${BASE_IMAGE} AS image
