@@ -66,7 +66,6 @@ def _file(text: str) -> Path:
     return path
 
 
-_THREADS = 10  # in one process, more of them only wait for each other
 port = _integer(1, 65535)  # grpcio would bind 99999 as 34463, silently
 
 
@@ -144,17 +143,11 @@ class Settings:
         "How long a model that cannot be loaded is reported as NOT_SERVING, with the reason in Status, before the process exits.",
     )
 
-    server_threads: int = _setting(
-        "SERVER_THREADS",
-        0,
-        _integer(0, 1024),
-        "Threads that answer predictions. 0: one for each request that may share a call of an isolated model, and at least 10.",
-    )
     max_queue: int = _setting(
         "MAX_QUEUE",
         1000,
         _integer(1, 1_000_000),
-        "Predictions that may wait; one more is refused with RESOURCE_EXHAUSTED.",
+        "Predictions that may be on their way at a time; one more is refused with RESOURCE_EXHAUSTED.",
     )
     max_queue_bytes: int = _setting(
         "MAX_QUEUE_BYTES",
@@ -219,13 +212,6 @@ class Settings:
         Path,
         "Where the reason of a failed start is left for Kubernetes; only written where the file exists.",
     )
-
-    @property
-    def prediction_threads(self) -> int:
-        """SERVER_THREADS, or the number that is best. A thread waits with each request, and only those that wait share a call."""
-        if self.server_threads:
-            return self.server_threads
-        return max(_THREADS, self.batch_max_size) if self.isolation == "process" else _THREADS
 
     def __post_init__(self) -> None:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):

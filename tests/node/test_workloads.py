@@ -165,7 +165,7 @@ def test_a_rolling_update_loses_nothing(workload: Workload) -> None:
     before = set(workload.pods())
     with workload.client(LOAD) as load:
         time.sleep(2)
-        workload.kubectl("set", "env", "deployment/model", "SERVER_THREADS=4")
+        workload.kubectl("set", "env", "deployment/model", "MAX_QUEUE=900")
         workload.kubectl("rollout", "status", "deployment/model", "--timeout=240s")
         workload.kubectl("wait", "--for=delete", *(f"pod/{pod}" for pod in before), "--timeout=180s")
         out, _ = load.communicate("stop\n", timeout=60)

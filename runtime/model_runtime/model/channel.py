@@ -48,24 +48,18 @@ class Channel:
 
     def send(self, frames: Iterable[Frame]) -> None:
         """All the frames in as few system calls as possible. Raises OSError when the other side is gone."""
-        pieces: List[Payload] = []
-        for frame in frames:
-            pieces.append(_HEADER.pack(frame.kind, frame.code, frame.id, len(frame.payload), frame.first, frame.second))
-            if frame.payload:
-                pieces.append(frame.payload)
-        for start in range(0, len(pieces), _IOV_MAX):
-            self._send_all(pieces[start : start + _IOV_MAX])
+        every = pieces(frames)
+        for start in range(0, len(every), _IOV_MAX):
+            some = every[start : start + _IOV_MAX]
+            for piece in _behind(some, self.stream.sendmsg(some)):
+                self.stream.sendall(piece)
 
-    def _send_all(self, pieces: List[Payload]) -> None:
-        sent = self.stream.sendmsg(pieces)
-        if sent == sum(map(len, pieces)):
-            return
-        for piece in pieces:  # a full socket took a part
-            if sent >= len(piece):
-                sent -= len(piece)
-            else:
-                self.stream.sendall(memoryview(piece)[sent:])
-                sent = 0
+    def send_now(self, some: List[Payload]) -> List[Payload]:
+        """Never waits: what of the pieces (at most a few) the socket did not take. Raises OSError as `send` does."""
+        try:
+            return _behind(some, self.stream.sendmsg(some, (), socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return some
 
     def receive(self) -> List[Frame]:
         """What has arrived: at least one frame, for which it waits. Raises EOFError when the other side is gone."""
@@ -127,16 +121,29 @@ class Channel:
         with contextlib.suppress(OSError):
             self.stream.shutdown(socket.SHUT_RDWR)
 
-    def left_over(self) -> List[Frame]:
-        """The whole frames that had arrived before the end."""
-        frames: List[Frame] = []
-        with contextlib.suppress(EOFError, OSError):
-            while True:
-                frames += self.receive()
-        return frames
-
     def close(self) -> None:
         self.stream.close()
+
+
+def pieces(frames: Iterable[Frame]) -> List[Payload]:
+    """The frames as bytes: headers, and payloads that are not copied."""
+    every: List[Payload] = []
+    for frame in frames:
+        every.append(_HEADER.pack(frame.kind, frame.code, frame.id, len(frame.payload), frame.first, frame.second))
+        if frame.payload:
+            every.append(frame.payload)
+    return every
+
+
+def _behind(some: List[Payload], sent: int) -> List[Payload]:
+    """What is left of the pieces when so many bytes of them are sent."""
+    if sent == sum(map(len, some)):
+        return []
+    for index, piece in enumerate(some):
+        if sent < len(piece):
+            return [memoryview(piece)[sent:], *some[index + 1 :]]
+        sent -= len(piece)
+    return []
 
 
 def inherited(descriptor: int) -> Channel:

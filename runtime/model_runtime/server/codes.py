@@ -31,9 +31,12 @@ _MESSAGE_BYTES = 1000  # percent-encoded in the trailer, so up to three times th
 _VIOLATIONS_BYTES = 2000
 
 
-def abort(context: grpc.ServicerContext, error: errors.PredictionError) -> None:
-    """Ends the call with the error's status, its text and its field violations."""
-    context.abort_with_status(rpc_status.to_status(status(error)))
+def refuse(context: grpc.ServicerContext, error: errors.PredictionError) -> None:
+    """Gives the call the error's status, its text and its field violations. (`abort` would raise, and log a traceback.)"""
+    told = rpc_status.to_status(status(error))
+    context.set_code(told.code)
+    context.set_details(told.details)
+    context.set_trailing_metadata(told.trailing_metadata)
 
 
 def code(error: errors.PredictionError) -> grpc.StatusCode:

@@ -24,8 +24,7 @@ from ..supervisor.host import Host, HostState, Phase
 from ..supervisor.inprocess import InProcessHost
 from ..supervisor.isolated import IsolatedHost
 from ..supervisor.launch import Launch, find_python
-from . import connections, tls
-from .executors import PredictExecutor
+from . import connections, engine, tls
 from .health import Health
 from .methods import Gate, Predict, PredictHandlers, add_discovery
 from .observers import Observer
@@ -63,9 +62,9 @@ class RuntimeManager:
         self.port = port
         self._service = service
         self._control = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
-        self._executor = PredictExecutor(self.settings.prediction_threads, limit=self.settings.max_queue)
+        self._executor = engine.executor()
         self._health = Health(self._control)
-        self._gate = Gate(self.settings.max_queue_bytes)
+        self._gate = Gate(self.settings.max_queue, self.settings.max_queue_bytes)
         self._observers: tuple[Observer, ...] = ()
         self._tracing: Tracing | None = None
         self._server: grpc.Server | None = None
@@ -186,15 +185,18 @@ class RuntimeManager:
         return service
 
     def _make_server(self, contract: Contract) -> grpc.Server:
-        server = grpc.server(self._control, options=_options(self.settings))
-        handlers = PredictHandlers(self._predict, contract, self._health, self._executor)
+        limit = (
+            None if isinstance(self._executor, engine.Direct) else self.settings.max_queue
+        )  # a pool's own queue has none
+        server = grpc.server(self._control, options=_options(self.settings), maximum_concurrent_rpcs=limit)
+        handlers = PredictHandlers(self._predict, contract, self._health)
         server.add_generic_rpc_handlers((handlers,))
         add_discovery(server, self._health)
         return server
 
-    def _predict(self, path: str) -> Predict:
+    def _predict(self, path: str) -> engine.Behaviour:
         assert self._host is not None
-        return Predict(path, self._host.handle, self._gate, self._observers, self._executor)
+        return engine.Behaviour(Predict(path, self._host.submit, self._gate, self._observers), self._executor)
 
     def _make_observers(self, host: Host) -> tuple[Observer, ...]:
         """Metrics and tracing, where they are asked for. Neither costs anything where they are not."""
@@ -202,7 +204,7 @@ class RuntimeManager:
         if self.settings.metrics_port:
             from .metrics import Metrics
 
-            metrics = Metrics(host, self._executor.waiting, lambda: self.state.phase is Phase.SERVING)
+            metrics = Metrics(host, lambda: self.state.phase is Phase.SERVING)
             metrics.serve(self.settings.metrics_port)
             observers.append(metrics)
         if self.settings.tracing:

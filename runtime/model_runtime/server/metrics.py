@@ -27,7 +27,7 @@ _PREFIX = "model_runtime"
 class Metrics:
     """The metrics of one runtime, and the observer that fills them."""
 
-    def __init__(self, host: Host, queue: Callable[[], int], is_serving: Callable[[], bool]) -> None:
+    def __init__(self, host: Host, is_serving: Callable[[], bool]) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             f"{_PREFIX}_requests", "Predictions, by era and gRPC status.", ["era", "code"], registry=self.registry
@@ -55,7 +55,7 @@ class Metrics:
         self._codes = {
             (path, code): self._requests.labels(ERA_BY_PATH[path].name, code) for path in ERA_BY_PATH for code in _CODES
         }
-        self.registry.register(_Now(host, queue, is_serving))
+        self.registry.register(_Now(host, is_serving))
 
     def serve(self, port: int) -> None:
         """Answers /metrics on `port`, in a thread of its own. Raises PortUnavailable."""
@@ -98,11 +98,12 @@ _CODES = ["OK", *sorted({status.name for status in codes.STATUS.values()})]
 class _Now(Collector):
     """What is read when somebody asks: queue, processes, memory."""
 
-    def __init__(self, host: Host, queue: Callable[[], int], is_serving: Callable[[], bool]) -> None:
-        self._host, self._queue, self._is_serving = host, queue, is_serving
+    def __init__(self, host: Host, is_serving: Callable[[], bool]) -> None:
+        self._host, self._is_serving = host, is_serving
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(f"{_PREFIX}_queue_length", "Predictions that wait for a thread.", self._queue())
+        waiting = self._host.waiting()
+        yield GaugeMetricFamily(f"{_PREFIX}_queue_length", "Predictions that the model has not begun.", waiting)
         yield GaugeMetricFamily(f"{_PREFIX}_serving", "Whether the model can answer now.", int(self._is_serving()))
         yield CounterMetricFamily(f"{_PREFIX}_process_restarts", "Model processes that ended.", self._host.restarts)
         memory = GaugeMetricFamily(f"{_PREFIX}_resident_bytes", "Resident memory of each process.", labels=["process"])

@@ -28,8 +28,12 @@ Cancellation = Callable[[Callable[[], None]], bool]
 """Takes what to do when the caller gives up; says whether the call is still wanted. gRPC's `context.add_callback` is one."""
 
 
+Done = Callable[[Outcome], None]
+"""Told how a prediction ended: once, from any thread, perhaps before `submit` returns. Must be quick, and not raise."""
+
+
 class Host(Protocol):
-    """Holds a model and answers for it. `handle` knows no transport: raw bytes in, an outcome back."""
+    """Holds a model and answers for it. `submit` knows no transport: raw bytes in, an outcome back."""
 
     def start(self, on_change: Callable[[HostState], None]) -> None:
         """Begins to load the model and returns at once; `on_change` hears of every change of state, from any thread."""
@@ -37,8 +41,13 @@ class Host(Protocol):
     restarts: int
     """Model processes that ended so far."""
 
-    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> Outcome:
-        """How a Predict of any era ended. `timeout` is what is left of the caller's deadline, in seconds."""
+    def submit(
+        self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation, done: Done
+    ) -> None:
+        """Asks for a Predict of any era and returns at once. `timeout` is what is left of the caller's deadline, in seconds."""
+
+    def waiting(self) -> int:
+        """How many predictions the model has not begun."""
 
     def pids(self) -> list[int]:
         """The model processes that serve now."""

@@ -6,25 +6,27 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
-from ..errors import DeadlineExceeded, ModelError, ModelRuntimeError, NotServing
+from ..errors import Cancelled, ModelError, ModelRuntimeError, NotServing, PredictionError
 from ..model import warmup
 from ..model.service import RuntimeService
 from ..prediction import Call, Outcome, Predictor
-from .host import Cancellation, HostState, Phase
+from .host import Cancellation, Done, HostState, Phase
 
 log = logging.getLogger(__name__)
 
 
 class InProcessHost:
-    """Loads the model in a thread and calls it in the callers' threads."""
+    """Loads the model in a thread and calls it in threads of its own."""
 
     restarts = 0
 
     def __init__(self, make_service: Callable[[], RuntimeService], *, threads: int, warm_up: bool) -> None:
         self._make_service = make_service
         self._warm_up = warm_up
-        self._slots = threading.BoundedSemaphore(threads)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="model")
+        self._waiting: set[Done] = set()
         self._predictor: Predictor | None = None
 
     def start(self, on_change: Callable[[HostState], None]) -> None:
@@ -48,18 +50,36 @@ class InProcessHost:
             self._predictor = predictor
             on_change(HostState(Phase.SERVING, "ok"))
 
-    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> Outcome:
+    def submit(
+        self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation, done: Done
+    ) -> None:
         predictor = self._predictor
         if predictor is None:
-            return Outcome(NotServing("the model is not loaded"))
+            done(Outcome(NotServing("the model is not loaded")))
+            return
         deadline = 0.0 if timeout is None else time.monotonic() + timeout
-        if not self._slots.acquire(timeout=-1 if timeout is None else timeout):
-            return Outcome(DeadlineExceeded("the deadline passed while the call was waiting for the model"))
+        self._waiting.add(done)
+        begun = self._threads.submit(self._answer, predictor, Call(method, request, deadline), done)
+
+        def cancel() -> None:
+            if begun.cancel():
+                self._waiting.discard(done)
+                done(Outcome(Cancelled("the caller has given up")))
+
+        if not cancellation(cancel):
+            cancel()
+
+    def _answer(self, predictor: Predictor, call: Call, done: Done) -> None:
+        self._waiting.discard(done)
         try:
-            [outcome] = predictor.handle_all([Call(method, request, deadline)])
-        finally:
-            self._slots.release()
-        return outcome
+            [outcome] = predictor.handle_all([call])
+        except Exception:
+            log.exception("internal error", extra={"method": call.method})
+            outcome = Outcome(PredictionError("internal error"))
+        done(outcome)
+
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     def pids(self) -> list[int]:
         return []
@@ -69,3 +89,4 @@ class InProcessHost:
 
     def stop(self) -> None:
         self._predictor = None
+        self._threads.shutdown(wait=False, cancel_futures=True)

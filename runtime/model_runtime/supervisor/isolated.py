@@ -34,7 +34,7 @@ from ..model.channel import FAILURE, Frame
 from ..model.process import METHODS
 from ..prediction import Outcome
 from .calls import Gone
-from .host import Cancellation, HostState, Phase
+from .host import Cancellation, Done, HostState, Phase
 from .launch import Launch
 from .process import Line, ModelProcess, State
 
@@ -87,17 +87,27 @@ class IsolatedHost:
         self._selector.register(self._wake, selectors.EVENT_READ, lambda: os.read(self._wake, 1))
         self._thread.start()
 
-    def handle(self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation) -> Outcome:
+    def submit(
+        self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation, done: Done
+    ) -> None:
         deadline = 0.0 if timeout is None else time.monotonic() + timeout
-        while True:
-            process = self._least_busy()
-            if process is None:
-                return Outcome(NotServing(self._why_not))
-            try:
-                return _outcome(process.calls.call(_INDEX[method], request, deadline, cancellation))
-            except Gone as gone:
-                if gone.begun:
-                    return Outcome(_end_of(process))
+        self._give(_INDEX[method], request, deadline, cancellation, done)
+
+    def _give(self, method: int, request: bytes, deadline: float, cancellation: Cancellation, done: Done) -> None:
+        process = self._least_busy()
+        if process is None:
+            done(Outcome(NotServing(self._why_not)))
+            return
+
+        def answered(answer: Frame | Gone) -> None:
+            if isinstance(answer, Frame):
+                done(_outcome(answer))
+            elif answer.begun:
+                done(Outcome(_end_of(process)))
+            else:  # the model has not seen it: another process may answer
+                self._give(method, request, deadline, cancellation, done)
+
+        process.calls.submit(method, request, deadline, cancellation, answered)
 
     def is_alive(self) -> bool:
         """Whether the supervisor gets on. (That a model is stuck it notices itself.)"""
@@ -112,6 +122,9 @@ class IsolatedHost:
         self._selector.close()
         os.close(self._wake)
         os.close(self._woken)
+
+    def waiting(self) -> int:
+        return sum(process.calls.waiting() for process in self._serving)
 
     def pids(self) -> list[int]:
         return [process.pid for process in self._serving]

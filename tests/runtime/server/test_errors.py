@@ -140,9 +140,7 @@ def test_a_call_whose_deadline_passed_while_it_waited_never_reaches_the_model(se
 
 
 def test_one_request_too_many_is_refused_before_work_begins(serve: Any) -> None:
-    client = serve(
-        "import time\n\ndef echo(x):\n    time.sleep(1)\n    return {'y': x}\n", server_threads=1, max_queue=1
-    )
+    client = serve("import time\n\ndef echo(x):\n    time.sleep(1)\n    return {'y': x}\n", max_queue=2)
     answers: list[str] = []
 
     def call() -> None:
@@ -164,8 +162,8 @@ def test_one_request_too_many_is_refused_before_work_begins(serve: Any) -> None:
     assert answers.count("OK") == 2
 
 
-def test_probes_are_answered_while_every_prediction_thread_is_busy(serve: Any) -> None:
-    client = serve("import time\n\ndef echo(x):\n    time.sleep(2)\n    return {'y': x}\n", server_threads=1)
+def test_probes_are_answered_while_predictions_wait_for_the_model(serve: Any) -> None:
+    client = serve("import time\n\ndef echo(x):\n    time.sleep(2)\n    return {'y': x}\n")
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(client.predict, X) for _ in range(2)]
         time.sleep(0.2)

@@ -55,6 +55,22 @@ def test_metrics_tell_what_happened_and_what_is(serve: Any) -> None:
     assert seen['model_runtime_resident_bytes{process="model-0"}'] > 1 << 20
 
 
+@pytest.mark.parametrize("isolation", ["process", "none"])
+def test_the_queue_is_what_the_model_has_not_begun(serve: Any, isolation: str) -> None:
+    port = free_port()
+    slow = "import time\n\ndef echo(x):\n    time.sleep(0.7)\n    return {'y': x}\n"
+    client = serve(slow, metrics_port=port, isolation=isolation)
+    with futures.ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(client.predict, X) for _ in range(4)]
+        time.sleep(0.4)
+        busy = scrape(port)
+        for call in calls:
+            call.result()
+
+    assert (busy["model_runtime_in_flight"], busy["model_runtime_queue_length"]) == (4, 3)
+    assert scrape(port)["model_runtime_queue_length"] == 0
+
+
 def test_metrics_of_a_taken_port_are_refused_at_the_start(tmp_path: Path) -> None:
     port = free_port()
     model = model_directory(tmp_path)

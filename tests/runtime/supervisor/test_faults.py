@@ -275,8 +275,6 @@ def test_a_thousand_faults_leave_nothing_behind(tmp_path: Path) -> None:
         for fault in kinds:  # what is made once stays
             outcome(client, fault)
         runtime.wait_loaded(10)
-        for x in range(runtime.settings.prediction_threads):  # each of the first calls brings a thread
-            eventually(client, x)
         before = threading.active_count(), open_descriptors(), resident_mib()
         with load(client, 2) as ends:
             for number in range(1000):
