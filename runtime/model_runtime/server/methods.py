@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from .. import protos
 from ..contract import Contract, discovery
-from ..errors import DeadlineExceeded, Overloaded
+from ..errors import DeadlineExceeded, Overloaded, PredictionError
 from ..prediction import Outcome
 from ..supervisor.host import Cancellation, Done
 from ..tensors.eras import ERAS
@@ -79,7 +79,8 @@ class Predict:
         self._path, self._submit, self._gate, self._observers = path, submit, gate, observers
 
     def __call__(self, request: bytes, context: grpc.ServicerContext, done: Callable[[Result], None]) -> None:
-        endings = [observer.begin(self._path, len(request), context) for observer in self._observers]
+        size = len(request)
+        endings = [observer.begin(self._path, size, context) for observer in self._observers]
 
         def end(outcome: Outcome) -> None:
             for ending in endings:
@@ -92,16 +93,14 @@ class Predict:
 
         left = context.time_remaining()
         timeout = None if left is None or left > _NO_DEADLINE_SECONDS else left
-        if timeout == 0:
-            end(Outcome(DeadlineExceeded("the deadline passed while the call was waiting")))
-            return
-        size = len(request)
         try:
+            if timeout == 0:
+                raise DeadlineExceeded("the deadline passed while the call was waiting")
             self._gate.enter(size)
-        except Overloaded as error:
+        except PredictionError as error:
             end(Outcome(error))
-            return
-        self._submit(self._path, request, timeout, context.add_callback, leave)
+        else:
+            self._submit(self._path, request, timeout, context.add_callback, leave)
 
 
 def add_discovery(server: grpc.Server, health: Health) -> None:

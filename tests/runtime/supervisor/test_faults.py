@@ -55,7 +55,7 @@ def forks_and_returns_twice(): os.fork()
 def forks_a_child_that_stays():
     if os.fork() == 0: time.sleep(3600)
 def leaves_a_program_and_exits():
-    subprocess.Popen(["sleep", "3600"])
+    subprocess.Popen(["sleep", "3725"])
     os._exit(1)
 def starts_threads():
     for _ in range(20): threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
@@ -249,7 +249,7 @@ def test_a_stopped_runtime_leaves_no_process_thread_or_descriptor(tmp_path: Path
     assert children() == before[0]
     assert threading.active_count() <= before[1] + 1
     assert open_descriptors() <= before[2] + 2
-    assert programs_named("sleep 3600") == []
+    assert programs_named("sleep 3725") == []
 
 
 def programs_named(command: str) -> list[int]:
