@@ -55,7 +55,7 @@ test: env apiserver-tools ## The tests, on a real API server among others
 floors: env ## The runtime's tests with the lowest and highest dependencies, on Python 3.10 to 3.13 (ARGS=3.10:lowest-direct)
 	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)python tools/floors.py $(ARGS)
 
-faults: env ## A thousand faults, and 200,000 requests while the model is killed every second (about three minutes)
+faults: env ## A thousand faults, and 200,000 requests while the model is killed every second (about six minutes)
 	@$(RUN)pytest -m slow --timeout=900 tests/runtime/supervisor
 
 ## Change

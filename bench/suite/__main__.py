@@ -36,18 +36,14 @@ def main() -> int:
         for number in range(arguments.rounds or (1 if arguments.quick else 3)):
             for work in works:
                 bench.measure(number, bench.prepared(work), contenders)
-        steady = bench.steady(arguments.steady) if arguments.steady else None
-    result = {
-        "machine": machine.describe(),
-        "made": _now(),
-        "rows": bench.rows,
-        "steady": steady,
-        "failures": bench.failures,
-    }
+            if arguments.record:  # each round, so that a run that is cut short leaves those that were whole
+                report.record(bench.result, BENCH)
+        if arguments.steady:
+            bench.steady(arguments.steady)
     if arguments.record:
-        report.record(result, BENCH)
+        report.record(bench.result, BENCH)
     else:
-        print(report.text(result, None))
+        print(report.text(bench.result, None))
     return 0
 
 
@@ -70,8 +66,16 @@ class Bench:
 
     def __init__(self, folder: Path, seconds: float) -> None:
         self._folder, self._seconds = folder, seconds
-        self.rows: list[dict[str, Any]] = []
-        self.failures: dict[str, str] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._failures: dict[str, str] = {}
+        # What report.py makes tables of; made and machine are of the start: a commit beside a run is not what ran.
+        self.result: report.Result = {
+            "machine": machine.describe(),
+            "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "rows": self._rows,
+            "steady": None,
+            "failures": self._failures,
+        }
 
     def prepared(self, work: Work) -> Work:
         """The work with its model directory built, and with what is right where only the model itself can say."""
@@ -84,18 +88,18 @@ class Bench:
 
     def measure(self, number: int, work: Work, contenders: list[Contender]) -> None:
         for contender in contenders:
-            if contender.can(work) and contender.name not in self.failures:
+            if contender.can(work) and contender.name not in self._failures:
                 try:
                     self._one(number, work, contender)
                 except (Failed, subprocess.CalledProcessError, RuntimeError, OSError) as error:
-                    self.failures[contender.name] = f"{work.name}: {error}"[:3000]
+                    self._failures[contender.name] = f"{work.name}: {error}"[:3000]
                     print(
-                        f"!!! {contender.name} CANNOT BE MEASURED: {self.failures[contender.name]}",
+                        f"!!! {contender.name} CANNOT BE MEASURED: {self._failures[contender.name]}",
                         file=sys.stderr,
                         flush=True,
                     )
 
-    def steady(self, seconds: float) -> dict[str, Any]:
+    def steady(self, seconds: float) -> None:
         """Our server under the same load for a long time: memory at intervals, and the rate at both ends."""
         ours = next(each for each in CONTENDERS if each.name == "ours")
         work = self.prepared(all_work()[0])
@@ -106,7 +110,7 @@ class Bench:
                 figures = load.run(ours.wire, port, work, 8, min(10.0, seconds), self._folder)
                 samples.append((round(time.monotonic() - began, 1), round(server.memory(), 1), round(figures.rate)))
                 print(f"steady: {samples[-1]}", flush=True)
-        return {"seconds": seconds, "samples": samples}
+        self.result["steady"] = {"seconds": seconds, "samples": samples}
 
     def _one(self, number: int, work: Work, contender: Contender) -> None:
         with self._server(contender, work) as (server, port):
@@ -121,7 +125,7 @@ class Bench:
                     **dataclasses.asdict(figures), "cpu": (server.cpu() - before) / max(1, figures.calls),
                     "start": start, "idle": idle, "peak": server.peak(),
                 }  # fmt: skip
-                self.rows.append(row)
+                self._rows.append(row)
                 print(report.line(row), flush=True)
 
     def _server(self, contender: Contender, work: Work) -> _Running:
@@ -154,10 +158,6 @@ class _Running:
 
     def __exit__(self, *exception: Any) -> None:
         self._server.__exit__(None, None, None)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

@@ -30,13 +30,12 @@ def line(row: dict[str, Any]) -> str:
 
 
 def record(result: Result, bench: Path) -> None:
-    """Writes results/DATE-REVISION.json, its plot, and RESULTS.md."""
+    """Writes results/DATE-REVISION.json (again, where this run wrote it before), its plot, and RESULTS.md."""
     folder = bench / "results"
     folder.mkdir(exist_ok=True)
-    earlier = sorted(folder.glob("*.json"))
+    file = folder / f"{result['made'][:16].replace(':', '')}-{result['machine']['revision'].rstrip('+')}.json"
+    earlier = sorted(set(folder.glob("*.json")) - {file})
     last = json.loads(earlier[-1].read_text()) if earlier else None
-    name = f"{result['made'][:16].replace(':', '')}-{result['machine']['revision'].rstrip('+')}"
-    file = folder / f"{name}.json"
     file.write_text(json.dumps(result, indent=1) + "\n")
     subprocess.run(
         [python("plot"), str(Path(__file__).parent / "plot.py"), str(file), str(bench / "results.svg")], check=True

@@ -64,7 +64,8 @@ class OpenInference(Wire):
         self._raw = raw
 
     def request(self, inputs: Arrays) -> bytes:
-        made = message("ModelInferRequest")(model_name="model")
+        # With an id of its own, because servers make up another for each answer where there is none.
+        made = message("ModelInferRequest")(model_name="model", id="1")
         for name, value in inputs.items():
             datatype, contents = self._FIELDS[value.dtype.name]
             tensor = made.inputs.add(name=name, datatype=datatype, shape=value.shape)
