@@ -39,7 +39,7 @@ def main(model_dir: str, port: str, http: str) -> None:
         ),
         http_options={"port": int(http), "host": "127.0.0.1"},
     )
-    serve.run(Served.bind(f"{model_dir}/files/src"), name="model", route_prefix=None)
+    serve.run(Served.bind(f"{model_dir}/files/src"), name="model")
     while True:
         time.sleep(3600)
 
