@@ -1,4 +1,4 @@
-"""A client of runtimes, of ours and of Hydrosphere's own: health, Status, Predict of any era, the contract.
+"""A client of runtimes, of ours and of Hydrosphere's own: health, Status, predictions over any protocol, the contract.
 
 For the command line, tests and whoever wants numpy in and numpy out. Never used by the server.
 """
@@ -20,7 +20,7 @@ from . import tensors
 from .contract import Contract, DataType, discovery
 from .errors import Violation
 from .settings import MIB
-from .tensors import Era, Request, Tensor
+from .tensors import Protocol, Tensor
 
 _OPTIONS = [("grpc.max_receive_message_length", 512 * MIB), ("grpc.max_send_message_length", 512 * MIB)]
 
@@ -42,14 +42,14 @@ class Client:
         self,
         inputs: Mapping[str, Tensor],
         *,
-        era: Era = tensors.ERAS["v2"],
+        protocol: Protocol = tensors.PROTOCOLS["v2"],
         signature: str = "",
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Name to numpy value of the answer. Raises grpc.RpcError; `violations` tells what it says of the contract."""
-        request = tensors.encode_request(era, Request(dict(inputs), signature))
-        answer = self._unary(era.predict)(request, timeout=timeout or self.timeout)
-        return {name: value(tensor) for name, tensor in tensors.decode_response(era, answer).items()}
+        request = protocol.encode_request(inputs, signature)
+        answer = self._unary(protocol.path)(request, timeout=timeout or self.timeout)
+        return {name: value(tensor) for name, tensor in protocol.decode_response(answer).items()}
 
     def contract(self) -> Contract:
         """What the runtime promises. Only ours can be asked; others answer UNIMPLEMENTED."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Dict, Hashable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from . import tensors
 from .contract import Signature
 from .errors import (
     DeadlineExceeded,
@@ -24,7 +23,7 @@ from .errors import (
 from .model import batching, messages, values
 from .model.code import describe
 from .model.service import Context, ModelOptions, Request, RuntimeService
-from .tensors import ERA_BY_PATH, Era, Tensor
+from .tensors import PROTOCOL_BY_PATH, Protocol, Tensor, TensorError
 from .wire import WireError
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,8 @@ class _Ready(NamedTuple):
     """A decoded and validated call."""
 
     call: Call
-    era: Era
+    protocol: Protocol
+    decoded: Any  # the protocol's own
     request: Request
     codec_seconds: float
 
@@ -112,13 +112,13 @@ class Predictor:
         try:
             if call.deadline and call.deadline <= time.monotonic():
                 raise DeadlineExceeded("the deadline passed while the call was waiting for the model")
-            era = ERA_BY_PATH.get(call.method)
-            if era is None:
+            protocol = PROTOCOL_BY_PATH.get(call.method)
+            if protocol is None:
                 raise UnknownMethod(f"no method {call.method}")
-            decoded = decode(era, call.data)
+            decoded = decode(protocol, call.data)
             signature = self._signature(decoded.signature_name)
-            request = Request(signature, validate(signature, decoded.inputs), era.name)
-            return _Ready(call, era, request, time.perf_counter() - started)
+            request = Request(signature, validate(signature, protocol, decoded), protocol.name)
+            return _Ready(call, protocol, decoded, request, time.perf_counter() - started)
         except PredictionError as error:
             return Outcome(error, codec_seconds=time.perf_counter() - started)
 
@@ -155,7 +155,7 @@ class Predictor:
         try:
             result = self._call(ready.request, timeout)
             called = time.perf_counter()
-            answer = tensors.encode_response(ready.era, self._promised(ready.request.signature, result))
+            answer = encode(ready, self._promised(ready.request.signature, result))
         except PredictionError as error:
             return Outcome(error, 1, time.perf_counter() - started, ready.codec_seconds)
         return Outcome(answer, 1, called - started, ready.codec_seconds + time.perf_counter() - called)
@@ -170,7 +170,7 @@ class Predictor:
         outcomes: List[Outcome] = []
         for ready, part in zip(group, parts):
             encoding = time.perf_counter()
-            answer = tensors.encode_response(ready.era, part)
+            answer = encode(ready, part)
             outcomes.append(Outcome(answer, len(group), seconds, ready.codec_seconds + time.perf_counter() - encoding))
         return outcomes
 
@@ -243,17 +243,41 @@ class Predictor:
         return all(map(batching.same, parts, alone))
 
 
-def decode(era: Era, data: Any) -> tensors.Request:
+def decode(protocol: Protocol, data: Any) -> Any:
     try:
-        return tensors.decode_request(era, data)
-    except WireError as error:
-        raise InvalidRequest(f"the request is no PredictRequest of {era.service}: {error}") from None
+        return protocol.decode_request(data)
+    except (WireError, TensorError) as error:
+        raise InvalidRequest(f"the request is no {protocol.message} of {protocol.service}: {error}") from None
 
 
-def validate(signature: Signature, sent: Dict[str, Tensor]) -> Dict[str, Any]:
+def validate(signature: Signature, protocol: Protocol, decoded: Any) -> Dict[str, Any]:
     """The values for the model's function. Raises InvalidRequest with every violation of the contract at once."""
     violations: List[Violation] = []
-    inputs = values.received(signature.inputs, sent, "inputs", violations)
+    inputs = values.received(signature.inputs, decoded.inputs, "inputs", violations)
+    violations += _unanswerable(signature, protocol, protocol.wanted(decoded))
     if violations:
         raise InvalidRequest(f"the request breaks the contract of {signature.name!r}", violations)
     return inputs
+
+
+def _unanswerable(signature: Signature, protocol: Protocol, wanted: Sequence[str]) -> Iterator[Violation]:
+    """Outputs that are asked for and do not exist, or cannot be told over this protocol."""
+    if wanted:
+        known = [field.name for field in signature.outputs]
+        for name in wanted:
+            if name not in known:
+                yield Violation(f"outputs.{name}", f"expected one of {', '.join(known)}")
+    if protocol.types is not None:
+        for field in signature.outputs:
+            if not protocol.can_carry(field.dtype) and (not wanted or field.name in wanted):
+                told = f"{field.type_text} cannot be told over {protocol.service}, other outputs can be asked for alone"
+                yield Violation(f"outputs.{field.name}", told)
+
+
+def encode(ready: _Ready, outputs: Outputs) -> Union[bytes, PredictionError]:
+    """The answer, or that the protocol cannot hold it: the contract may leave a type open."""
+    try:
+        return ready.protocol.encode_response(ready.decoded, outputs)
+    except TensorError as error:
+        name = ready.request.signature.name
+        return OutputMismatch(f"the answer of {name!r} cannot be told over {ready.protocol.service}: {error}")

@@ -17,12 +17,13 @@ from grpc_tools import protoc
 
 HERE = Path(__file__).parent
 OUTPUT = HERE.parent / "model_runtime" / "protos"
-ROOTS = {  # era: the import path of its files
+ROOTS = {  # era, or other protocol: the import path of its files
     "v0.0.5": ("v0.0.5", "v2"),
     "v0": ("v0", "v2"),
     "v2": ("v2",),
     "v3": ("v3",),
-    "served": ("served", "v2", "v3"),
+    "open_inference": ("open_inference",),
+    "served": ("served", "v2", "v3", "open_inference"),
 }
 
 
@@ -46,8 +47,7 @@ def _outputs() -> Iterator[tuple[Path, bytes]]:
 
 def files(era: str) -> Iterator[str]:
     """The files that make an era: its own, and those of the roots behind it that nothing of its own replaces."""
-    roots = ROOTS[era] if era != "served" else ("served", "v2", "v3")
-    own = {str(path.relative_to(HERE / root)) for root in roots for path in (HERE / root).rglob("*.proto")}
+    own = {str(path.relative_to(HERE / root)) for root in ROOTS[era] for path in (HERE / root).rglob("*.proto")}
     if era in ("v0", "v0.0.5"):
         own.discard("hydro_serving_grpc/contract/data_profile_types.proto")  # profiles came with 2.0
     yield from sorted(own)

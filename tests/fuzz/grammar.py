@@ -42,6 +42,12 @@ SCHEMA: dict[str, dict[int, str]] = {
     "v3.tensor": {1: "enum", 2: "v3.shape", 4: "bytes", **_VALUES, 27: "v3.map"},
     "v3.shape": {1: "size*"},
     "v3.map": {1: "v3.entry"},
+    "infer.request": {1: "text", 2: "text", 3: "text", 4: "infer.entry", 5: "infer.input", 6: "infer.output", 7: "raw"},
+    "infer.entry": {1: "text", 2: "infer.parameter"},
+    "infer.parameter": {1: "varint", 2: "varint", 3: "text", 4: "f64", 5: "varint"},
+    "infer.input": {1: "text", 2: "datatype", 3: "size*", 4: "infer.entry", 5: "infer.contents"},
+    "infer.contents": {**dict.fromkeys(range(1, 6), "varint*"), 6: "f32*", 7: "f64*", 8: "bytes"},
+    "infer.output": {1: "text", 2: "infer.entry"},
     "contract": {1: "text", 2: "v2.signature"},
     "v2.signature": {1: "text", 2: "v2.field", 3: "v2.field"},
     "v2.field": {**_FIELD, 2: "v2.shape", 10: "varint"},
@@ -56,6 +62,8 @@ _USUAL: dict[str, tuple[int, ...]] = {
     "v2.request": (1, 2, 2),
     "0.0.5.request": (1, 2, 2),
     "v3.request": (1, 1),
+    "infer.request": (1, 3, 5),
+    "infer.input": (1, 2, 3, 5),
     "0.0.5.entry": (1, 2),
     "v2.entry": (1, 2),
     "v3.entry": (1, 2),
@@ -84,6 +92,19 @@ _CARRIERS = {
 _CARRIERS.update(
     {13: (7,), 14: (13,), 15: (7,), 16: (7,), 17: (7, 16), 18: (12,), 19: (13,), 22: (16, 7), 23: (17,), 27: (27,)}
 )
+# The Open Inference Protocol's types, and the field of `contents` that carries each; 0 where values are raw only.
+_DATATYPES = {
+    "BOOL": 1,
+    "INT8": 2,
+    "INT16": 2,
+    "INT32": 2,
+    "INT64": 3,
+    "UINT8": 4,
+    "UINT16": 4,
+    "UINT32": 4,
+    "UINT64": 5,
+}
+_DATATYPES.update({"FP32": 6, "FP64": 7, "BYTES": 8, "FP16": 0, "BF16": 0})
 _SMALL_INTS = [0, 1, 2, 3, 100, 127]
 _TEXTS = [bytes([letter]) for letter in b"abcdefgh"] * 6 + [
     "größe".encode(),
@@ -120,6 +141,8 @@ def message(rng: Random, name: str, depth: int = 0) -> bytes:
     """A message of the schema, mostly well-formed and most often sensible."""
     if name.endswith(".tensor") and rng.random() < 0.8:
         return _sensible_tensor(rng, name, depth)
+    if name == "infer.request" and rng.random() < 0.8:
+        return _sensible_inference(rng, depth)
     if name in _USUAL and rng.random() < 0.8:
         numbers = list(_USUAL[name])
     else:
@@ -155,7 +178,33 @@ def _sensible_tensor(rng: Random, name: str, depth: int) -> bytes:
     return b"".join(parts)
 
 
+def _sensible_inference(rng: Random, depth: int) -> bytes:
+    """A request of inputs with different names, whose values come where their types want them, or all raw."""
+    is_raw = rng.random() < 0.5
+    parts = [_field(rng, "infer.request", number, depth) for number in rng.choices((1, 2, 3, 4, 6), k=2)]
+    for letter in rng.sample("abcdefgh", rng.choice((0, 1, 1, 2, 3))):
+        datatype, carrier = rng.choice(list(_DATATYPES.items()))
+        tensor = [wire.length_field(1, letter.encode()), wire.length_field(2, datatype.encode())]
+        tensor += [_field(rng, "infer.input", 3, depth) for _ in range(rng.choice((1, 1, 2)))]
+        if is_raw:
+            raw = rng.randbytes(rng.choice((0, 2, 4, 8, 8, 16, 24, 5)))
+            if datatype == "BYTES" and rng.random() < 0.8:
+                raw = len(raw).to_bytes(4, "little") + raw
+            parts.append(wire.length_field(7, raw))
+        elif carrier:
+            pieces = [_leaf(rng, carrier, SCHEMA["infer.contents"][carrier]) for _ in range(rng.choice((1, 1, 2)))]
+            tensor += [wire.length_field(5, piece) for piece in pieces]
+        parts.append(wire.length_field(5, b"".join(tensor)))
+    if rng.random() < 0.1:
+        rng.shuffle(parts)
+    return b"".join(parts)
+
+
 def _leaf(rng: Random, number: int, what: str) -> bytes:
+    if what == "datatype":
+        return wire.length_field(number, rng.choice([*_DATATYPES, "FP8", ""]).encode())
+    if what == "raw":
+        what = "bytes"
     if what in ("text", "bytes"):
         return wire.length_field(
             number, rng.choice(_TEXTS) if what == "text" else rng.randbytes(rng.choice((0, 1, 4, 8, 16, 24)))

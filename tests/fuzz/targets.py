@@ -5,10 +5,12 @@ To add one: write the function, name the message of `grammar.SCHEMA` its inputs 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import infer_oracle
 import oracle
 
 from model_runtime import tensors
@@ -40,6 +42,18 @@ def codec(era: str, data: bytes) -> None:
     oracle.round_trip(tensors.ERAS[era], request)
 
 
+def infer(data: bytes) -> None:
+    """The same of the Open Inference Protocol's requests and answers."""
+    request = infer_oracle.request(data)
+    infer_oracle.response(data)
+    if request is None:
+        return
+    for tensor in request.inputs.values():
+        with contextlib.suppress(tensors.TensorError):
+            tensors.array(tensor, (-1, 2))
+    infer_oracle.round_trip(request)
+
+
 def contract(data: bytes) -> None:
     """Any bytes are a contract or a ContractError, and a contract written again is read as the same."""
     try:
@@ -58,23 +72,25 @@ class Echo(RuntimeService):
         return request.inputs
 
 
-def predict(era: str, data: bytes) -> None:
+def predict(name: str, data: bytes) -> None:
     """A request to a model that promises just what the request holds, and echoes it, is answered or is the client's fault."""
-    path = tensors.ERAS[era].predict
+    protocol = tensors.PROTOCOLS[name]
+    sent: dict[str, tensors.Tensor] = {}
     try:
-        sent = tensors.decode_request(tensors.ERAS[era], data).inputs
+        sent = protocol.decode_request(data).inputs
         fields = tuple(Field(name, tensor.dtype) for name, tensor in sent.items())
         promise = Contract((Signature("echo", fields, fields or ANYTHING.signatures[0].outputs),))
-    except (WireError, ContractError):
+    except (WireError, tensors.TensorError, ContractError):
         promise = ANYTHING
     try:
-        answer = Predictor(Echo("/nowhere", promise)).handle(path, data)
+        answer = Predictor(Echo("/nowhere", promise)).handle(protocol.path, data)
     except InvalidRequest:
         return
     except OutputMismatch as error:
         assert not sent or all("empty" in violation.message for violation in error.violations), error
         return
-    assert tensors.decode_response(tensors.ERAS[era], answer).keys() == sent.keys()
+    wanted = protocol.wanted(protocol.decode_request(data))
+    assert protocol.decode_response(answer).keys() == (set(wanted) or sent.keys())
 
 
 ANYTHING = Contract((Signature("echo", (Field("x"),), (Field("x"),)),))
@@ -83,7 +99,9 @@ TARGETS: dict[str, Target] = {
     "0.0.5": Target(partial(codec, "0.0.5"), ("0.0.5.request", "v2.request")),
     "v2": Target(partial(codec, "v2"), ("v2.request",)),
     "v3": Target(partial(codec, "v3"), ("v3.request",)),
+    "open-inference": Target(infer, ("infer.request",)),
     "predict-v2": Target(partial(predict, "v2"), ("v2.request",)),
     "predict-v3": Target(partial(predict, "v3"), ("v3.request",)),
+    "predict-open-inference": Target(partial(predict, "open-inference"), ("infer.request",)),
     "contract": Target(contract, ("contract", "v3.signature")),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 RUN = Path(__file__).parent / "run.py"
-TARGETS = ("0.0.5", "v2", "v3", "contract")
+TARGETS = ("0.0.5", "v2", "v3", "open-inference", "predict-open-inference", "contract")
 
 
 def fuzz(*arguments: str, cwd: Path, code: str = "") -> subprocess.CompletedProcess[str]:

@@ -11,15 +11,15 @@ import grpc
 
 from .. import synthesis
 from ..client import Client
-from ..contract import CONTRACT_FILE, Contract
+from ..contract import CONTRACT_FILE, Contract, Signature
 from ..errors import ModelRuntimeError
 from ..model.directory import ModelDirectory
 from ..model.service import RuntimeService
 from ..prediction import Predictor
-from ..tensors import ERAS, Era, Request, Tensor, encode_request
+from ..tensors import PROTOCOL_BY_PATH, PROTOCOLS, Protocol, Tensor
 from .predict import asked_contract, contract_of, failure
 
-V2 = ERAS["v2"]
+V2 = PROTOCOLS["v2"]
 _STATUS_SERVING = b"\x08\x01"  # StatusResponse {1: SERVING}
 
 
@@ -42,8 +42,8 @@ class Finding(NamedTuple):
 def check(target: str, contract_path: Path | None, timeout: float) -> int:
     """Check a running runtime (HOST:PORT), or a model directory (DIR), rule by rule.
 
-    A runtime is sent predictions made up from its contract over every era's path, and wrong ones. A directory's model is loaded
-    into this process and called once.
+    A runtime is sent predictions made up from its contract over every protocol's path, and wrong ones. A directory's model is
+    loaded into this process and called once.
     """
     is_directory = Path(target).is_dir()
     findings = list(_directory(Path(target)) if is_directory else _runtime(target, contract_path, timeout))
@@ -68,8 +68,8 @@ def _directory(path: Path) -> Iterator[Finding]:
         service.load()
         yield Finding("the model's code is imported and has the functions that the contract names")
         for signature in service.contract.signatures:
-            request = Request(synthesis.inputs(signature.inputs), signature.name)
-            Predictor(service).handle(V2.predict, encode_request(V2, request))
+            request = V2.encode_request(synthesis.inputs(signature.inputs), signature.name)
+            Predictor(service).handle(V2.path, request)
             yield Finding(f"{signature.name} answers a made-up request within its contract")
     except ModelRuntimeError as error:
         yield Finding(type(error).__name__, str(error))
@@ -95,10 +95,10 @@ def _runtime(target: str, contract_path: Path | None, timeout: float) -> Iterato
 
 def _discovery(runtime: Client) -> Iterator[Finding]:
     yield _expect("health of the process is SERVING", "SERVING", runtime.health, "")
-    for era in ERAS.values():
-        yield _expect(f"health of {era.service} is SERVING", "SERVING", runtime.health, era.service)
-        if era.status:
-            yield _expect(f"{era.status} says SERVING", _STATUS_SERVING, _status, runtime, era.status)
+    for protocol in PROTOCOLS.values():
+        yield _expect(f"health of {protocol.service} is SERVING", "SERVING", runtime.health, protocol.service)
+        if protocol.status:
+            yield _expect(f"{protocol.status} says SERVING", _STATUS_SERVING, _status, runtime, protocol.status)
     unknown = grpc.StatusCode.NOT_FOUND
     yield _expect("health of an unknown service is NOT_FOUND", unknown, runtime.health, "no.such.Service")
     yield _expect(
@@ -111,10 +111,16 @@ def _predictions(runtime: Client, known: Contract) -> Iterator[Finding]:
     for signature in known.signatures:
         inputs = synthesis.inputs(signature.inputs)
         names = {field.name for field in signature.outputs}
-        for era in ERAS.values():
-            if era.model_spec or len(known.signatures) == 1:
+        for protocol in PROTOCOLS.values():
+            if _can_ask(protocol, signature, len(known.signatures)):
                 yield _expect(
-                    f"{signature.name} answers over {era.predict}", names, _names, runtime, inputs, era, signature.name
+                    f"{signature.name} answers over {protocol.path}",
+                    names,
+                    _names,
+                    runtime,
+                    inputs,
+                    protocol,
+                    signature.name,
                 )
         if inputs:
             extra = {**inputs, "no such input": next(iter(inputs.values()))}
@@ -128,18 +134,21 @@ def _predictions(runtime: Client, known: Contract) -> Iterator[Finding]:
                 signature.name,
             )
             yield _expect("a missing input is refused", refused, _names, runtime, {}, V2, signature.name)
-    for era in ERAS.values():
-        yield _expect(
-            f"bytes that are no request are refused over {era.predict}", refused, runtime.call, era.predict, b"\xff"
-        )
+    for path in PROTOCOL_BY_PATH:
+        yield _expect(f"bytes that are no request are refused over {path}", refused, runtime.call, path, b"\xff")
+
+
+def _can_ask(protocol: Protocol, signature: Signature, signatures: int) -> bool:
+    fields = (*signature.inputs, *signature.outputs)
+    return (signatures == 1 or protocol.names_signatures) and all(protocol.can_carry(field.dtype) for field in fields)
 
 
 def _status(runtime: Client, path: str) -> bytes:
     return runtime.call(path)[: len(_STATUS_SERVING)]
 
 
-def _names(runtime: Client, inputs: Mapping[str, Tensor], era: Era, signature: str) -> set[str]:
-    return set(runtime.predict(inputs, era=era, signature=signature))
+def _names(runtime: Client, inputs: Mapping[str, Tensor], protocol: Protocol, signature: str) -> set[str]:
+    return set(runtime.predict(inputs, protocol=protocol, signature=signature))
 
 
 def _expect(rule: str, wanted: object, call: Callable[..., object], *arguments: object) -> Finding:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import client, contract
 from ..client import Client
 from ..contract import CONTRACT_FILE, Contract, Signature
-from ..tensors import ERAS
+from ..tensors import PROTOCOLS
 from . import arguments
 
 ANSWER_FORMATS = ("json", "table")
@@ -25,7 +25,11 @@ PREVIEW_VALUES = 8
 @click.argument("target", metavar="HOST:PORT")
 @click.argument("inputs", nargs=-1)
 @click.option(
-    "--era", type=click.Choice(list(ERAS)), default="v2", show_default=True, help="The wire protocol to speak."
+    "--protocol",
+    type=click.Choice(list(PROTOCOLS)),
+    default="v2",
+    show_default=True,
+    help="An era of Hydrosphere's (TensorFlow Serving's is v2), or KServe's.",
 )
 @click.option("--signature", "name", default="", help="The signature to call, where the contract has several.")
 @click.option(
@@ -46,7 +50,7 @@ PREVIEW_VALUES = 8
 def predict(
     target: str,
     inputs: tuple[str, ...],
-    era: str,
+    protocol: str,
     name: str,
     contract_path: Path | None,
     output: str,
@@ -71,7 +75,7 @@ def predict(
         request = arguments.inputs(inputs, _signature(known, name))
         started = time.perf_counter()
         try:
-            answer = runtime.predict(request, era=ERAS[era], signature=name)
+            answer = runtime.predict(request, protocol=PROTOCOLS[protocol], signature=name)
         except grpc.RpcError as error:
             click.echo(failure(error, target), err=True)
             return 1

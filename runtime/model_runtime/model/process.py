@@ -23,7 +23,7 @@ from typing import Any, Deque, Dict, List, NamedTuple, Type
 from .. import memory
 from ..errors import ModelError, ModelImportFailed, ModelRuntimeError, PredictionError
 from ..prediction import Call, Outcome, Predictor
-from ..tensors import ERAS
+from ..tensors import PROTOCOL_BY_PATH
 from . import warmup
 from .channel import ANSWER, CALL, CANCEL, FAILURE, Channel, Frame, inherited
 from .directory import ModelDirectory
@@ -31,7 +31,7 @@ from .service import ModelOptions, RuntimeService
 
 log = logging.getLogger(__name__)
 
-METHODS = [era.predict for era in ERAS.values()]  # a CALL frame's code is an index into it
+METHODS = list(PROTOCOL_BY_PATH)  # a CALL frame's code is an index into it
 TAKEN = struct.Struct("<Q")  # the last call that was begun, at the start of the shared page
 ASYNC_THREADS = 64  # calls of an async function that may wait at a time
 

@@ -24,6 +24,7 @@ class Request(NamedTuple):
     inputs: Dict[str, Any]
     """Name to numpy value: an ndarray of the contract's dtype and rank; a numpy scalar for a scalar field; a dict for a map."""
     era: str
+    """The protocol that it came over: an era of Hydrosphere's, or "open-inference"."""
 
 
 class Context(NamedTuple):

@@ -20,7 +20,10 @@ ERAS = ("v0.0.5", "v0", "v2", "v3")
 
 
 def message(era: str, full_name: str) -> Type[Message]:
-    """The class of one message, such as `message("v2", "hydrosphere.tensorflow.TensorProto")`. The same class each time."""
+    """The class of one message, such as `message("v2", "hydrosphere.tensorflow.TensorProto")`. The same class each time.
+
+    Beside the eras there is "open_inference", and "served", which is everything that one port of the runtime answers.
+    """
     return _class(pool(era).FindMessageTypeByName(full_name))
 
 
@@ -34,7 +37,7 @@ def files(era: str) -> List[FileDescriptorProto]:
 
 @lru_cache(maxsize=None)
 def pool(era: str) -> DescriptorPool:
-    """The pool of an era, or of "served": everything that one port of the runtime answers."""
+    """The pool of an era, of "open_inference", or of "served"."""
     return _pool(files(era))
 
 

@@ -11,13 +11,18 @@ from grpc_health.v1 import health, health_pb2
 
 from .. import wire
 from ..supervisor.host import HostState, Phase
-from ..tensors.eras import ERAS
+from ..tensors import PROTOCOLS
 
 PROCESS_NAMES = ("", "liveness", health.SERVICE_NAME)
 """Names that mean the process: "" is what probes ask that know no better, liveness is customary in pod specs."""
 
-MODEL_NAMES = (*(era.service for era in ERAS.values()), "tensorflow.serving", "PredictionService", "readiness")
-"""Names that mean the model: each Predict service in full, and the customary short ones."""
+MODEL_NAMES = (
+    *(protocol.service for protocol in PROTOCOLS.values()),
+    "tensorflow.serving",
+    "PredictionService",
+    "readiness",
+)
+"""Names that mean the model: each predicting service in full, and the customary short ones."""
 
 # StatusResponse.ServiceStatus of hydrosphere 2.x
 _STATUS = {Phase.LOADING: 0, Phase.SERVING: 1, Phase.FAILED: 2}

@@ -10,12 +10,13 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_reflection.v1alpha import reflection
 
-from .. import protos
+from .. import protos, wire
 from ..contract import Contract, discovery
-from ..errors import DeadlineExceeded, Overloaded, PredictionError
+from ..errors import DeadlineExceeded, InvalidRequest, Overloaded, PredictionError
 from ..prediction import Outcome
 from ..supervisor.host import Cancellation, Done
-from ..tensors.eras import ERAS
+from ..tensors import PROTOCOLS
+from . import codes, open_inference
 from .engine import Result
 from .health import Health
 from .observers import Observer
@@ -27,20 +28,34 @@ Behaviour = Callable[[bytes, grpc.ServicerContext], "bytes | None"]
 
 
 class PredictHandlers(grpc.GenericRpcHandler):
-    """Every Predict path, Status and the contract, over raw bytes."""
+    """Every path that predicts, the questions of the protocols beside, and the contract, over raw bytes."""
 
     def __init__(self, predict: Callable[[str], Behaviour], contract: Contract, health: Health) -> None:
         promise = discovery.write(contract)
+        answers = {discovery.PATH: lambda _request: promise, **open_inference.answers(contract, health)}
+        for protocol in PROTOCOLS.values():
+            if protocol.status:
+                answers[protocol.status] = lambda _request: health.status_response()
         self._handlers = {
-            discovery.PATH: _unary(lambda _request, _context: promise),
-            **{era.predict: _unary(predict(era.predict)) for era in ERAS.values()},
+            **{path: _unary(_answering(answer)) for path, answer in answers.items()},
+            **{protocol.path: _unary(predict(protocol.path)) for protocol in PROTOCOLS.values()},
         }
-        for era in ERAS.values():
-            if era.status:
-                self._handlers[era.status] = _unary(lambda _request, _context: health.status_response())
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         return self._handlers.get(details.method)
+
+
+def _answering(answer: Callable[[bytes], bytes]) -> Behaviour:
+    """A behaviour out of a plain function of the request's bytes."""
+
+    def behaviour(request: bytes, context: grpc.ServicerContext) -> bytes | None:
+        try:
+            return answer(request)
+        except wire.WireError as error:
+            codes.refuse(context, InvalidRequest(f"the request is no message: {error}"))
+            return None
+
+    return behaviour
 
 
 def _unary(behaviour: Behaviour) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -106,5 +121,10 @@ class Predict:
 def add_discovery(server: grpc.Server, health: Health) -> None:
     """Health and reflection. Reflection shows the true names of every era, from a pool of our own."""
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    services = [*(era.service for era in ERAS.values()), discovery.SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME]
+    services = [
+        *(protocol.service for protocol in PROTOCOLS.values()),
+        discovery.SERVICE,
+        HEALTH_SERVICE,
+        reflection.SERVICE_NAME,
+    ]
     reflection.enable_server_reflection(services, server, pool=protos.reflection_pool())

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from ..errors import OutputMismatch, PortUnavailable, PredictionError
 from ..prediction import Outcome
 from ..supervisor.host import Host
-from ..tensors.eras import ERA_BY_PATH
+from ..tensors import PROTOCOL_BY_PATH
 from . import codes
 from .observers import End
 
@@ -30,7 +30,10 @@ class Metrics:
     def __init__(self, host: Host, is_serving: Callable[[], bool]) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            f"{_PREFIX}_requests", "Predictions, by era and gRPC status.", ["era", "code"], registry=self.registry
+            f"{_PREFIX}_requests",
+            "Predictions, by protocol and gRPC status.",
+            ["protocol", "code"],
+            registry=self.registry,
         )
         self._violations = Counter(
             f"{_PREFIX}_contract_violations",
@@ -53,7 +56,9 @@ class Metrics:
         )
         self._in_flight = Gauge(f"{_PREFIX}_in_flight", "Predictions that are being answered.", registry=self.registry)
         self._codes = {
-            (path, code): self._requests.labels(ERA_BY_PATH[path].name, code) for path in ERA_BY_PATH for code in _CODES
+            (path, code): self._requests.labels(protocol.name, code)
+            for path, protocol in PROTOCOL_BY_PATH.items()
+            for code in _CODES
         }
         self.registry.register(_Now(host, is_serving))
 

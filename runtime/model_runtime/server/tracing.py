@@ -11,7 +11,7 @@ import grpc
 
 from ..errors import InvalidSetting, PredictionError
 from ..prediction import Outcome
-from ..tensors.eras import ERA_BY_PATH
+from ..tensors import PROTOCOL_BY_PATH
 from . import codes
 from .observers import End
 
@@ -40,7 +40,7 @@ class Tracing:
                 "rpc.system": "grpc",
                 "rpc.service": service,
                 "rpc.method": method,
-                "hydrosphere.era": ERA_BY_PATH[path].name,
+                "model.protocol": PROTOCOL_BY_PATH[path].name,
             },
         )
 

@@ -1,7 +1,9 @@
-"""Tensors: the Predict messages of every era to numpy and back, without protobuf.
+"""Tensors: the messages of every prediction protocol to numpy and back, without protobuf.
 
     decode_request(era, data)  ->  Request of Tensors  ->  array(tensor, dims), text(array)     what a model receives
     encode_response(era, outputs)  <-  Tensors  <-  tensor(value, dtype), map_tensor(...)        what it returned
+
+`PROTOCOLS` has these four steps' outer ones for each era, and for the Open Inference Protocol (`open_inference`).
 
 Here belong the wire forms of tensors and the conversion of single values. What never belongs here: gRPC, signatures (a contract's
 field says dtype and dims, `prediction` hands them in), the user's code. Standard library and numpy only, Python 3.8.
@@ -12,13 +14,16 @@ from .arrays import array, text
 from .convert import dtype_of, map_tensor, mappings, tensor
 from .decode import Request, decode_request, decode_response
 from .encode import encode_request, encode_response
-from .eras import ERA_BY_PATH, ERAS, Era
+from .eras import ERAS, Era
+from .protocols import PROTOCOL_BY_PATH, PROTOCOLS, Protocol
 from .tensor import Tensor, TensorError
 
 __all__ = [
     "ERAS",
-    "ERA_BY_PATH",
+    "PROTOCOLS",
+    "PROTOCOL_BY_PATH",
     "Era",
+    "Protocol",
     "Request",
     "Tensor",
     "TensorError",

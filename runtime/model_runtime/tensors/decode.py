@@ -7,7 +7,7 @@ make an array is not judged here (`Tensor.problem` notes what stands against it)
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from .. import wire
 from ..contract.types import DataType
 from . import numerics, varints
 from .eras import Era
+from .payloads import Payloads
 from .tensor import (
     CARRIERS,
     EMPTY,
@@ -36,9 +37,6 @@ _INVALID = DataType.INVALID
 _CONTENT, _VARIANT_VAL = 4, 15
 _INT64 = np.dtype("<i8")
 _CACHED_SHAPE = 96  # bytes of a shape message up to which it is worth remembering
-
-# Where the values of one field stand in the message: between two offsets, or, come in several pieces, joined in an own buffer.
-_Payload = Union[Tuple[int, int], bytearray]
 
 
 class Request(NamedTuple):
@@ -134,18 +132,19 @@ class _Reader:
                 draft.tensor()
 
 
-class _Draft:
+class _Draft(Payloads):
     """A tensor message while it is read: a message may come in several pieces, each merged into those before."""
 
-    __slots__ = ("content", "data", "dims", "dtype", "maps", "payloads", "reader", "strings", "unknown_rank")
+    FIELDS = VALUE_FIELDS
+    __slots__ = ("content", "dims", "dtype", "maps", "reader", "strings", "unknown_rank")
 
     def __init__(self, reader: _Reader) -> None:
-        self.reader, self.data = reader, reader.data
+        super().__init__(reader.data)
+        self.reader = reader
         self.dtype = 0
         self.dims: Optional[Shape] = None
         self.unknown_rank = False
         self.content: Tuple[int, int] = (0, 0)
-        self.payloads: Dict[int, _Payload] = {}
         self.strings: List[bytes] = []
         self.maps: List[Dict[str, Tensor]] = []
 
@@ -155,7 +154,7 @@ class _Draft:
                 if number == 2:
                     self._merge_shape(*self.reader.shape(value, stop, depth + 1))
                 elif number in VALUE_FIELDS:
-                    self._add_packed(number, value, stop)
+                    self.add_packed(number, value, stop)
                 elif number == STRING_VAL:
                     self.strings.append(bytes(self.data[value:stop]))
                 elif number == MAP_VAL:
@@ -167,7 +166,7 @@ class _Draft:
             elif kind == wire.VARINT and number == 1:
                 self.dtype = wire.int32(value)
             elif number in VALUE_FIELDS and kind == VALUE_FIELDS[number].kind:
-                self._add(number, wire.varint(value) if kind == wire.VARINT else self.data[value:stop])
+                self.add_single(number, kind, value, stop)
 
     def _merge_shape(self, dims: Shape, unknown_rank: Optional[bool]) -> None:
         self.dims = dims if self.dims is None else (self.dims + dims)[: MAX_RANK + 1]
@@ -182,31 +181,10 @@ class _Draft:
         self.reader.entry(entries, start, end, depth)
         self.maps = [entries] if entries else []
 
-    def _add_packed(self, number: int, start: int, end: int) -> None:
-        if start == end:
-            return
-        width = VALUE_FIELDS[number].width
-        if (end - start) % width if width else self.data[end - 1] >= 0x80:
-            raise wire.WireError(f"packed {VALUE_FIELDS[number].name} cut within a value at offset {end}")
-        if number in self.payloads:
-            self._add(number, self.data[start:end])
-        else:
-            self.payloads[number] = start, end
-
-    def _add(self, number: int, piece: wire.Buffer) -> None:
-        joined = self.payloads.get(number, b"")
-        if not isinstance(joined, bytearray):
-            joined = self.payloads[number] = bytearray(self.data[slice(*joined)] if joined else b"")
-        joined += piece
-
     def tensor(self) -> Tensor:
         dtype = _TYPES.get(self.dtype, _INVALID)
         shape = None if self.unknown_rank else self.dims
-        # All of them, whatever the type wants: protobuf refuses a message for any broken varint in it.
-        found = {}
-        for number, payload in self.payloads.items():
-            where = (payload, 0, len(payload)) if isinstance(payload, bytearray) else (self.data, *payload)
-            found[number] = numerics.of_field(VALUE_FIELDS[number], *where)
+        found = self.numbers()
         try:
             return Tensor(dtype, shape, self._values(dtype, found))
         except numerics.Unreadable as error:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SMALL = 4096  # bytes up to which copying an array costs less than handing it on
-_Parts = List[Union[bytes, memoryview]]
+Parts = List[Union[bytes, memoryview]]
 
 
 def encode_request(era: Era, request: Request) -> bytes:
     """The PredictRequest's bytes. A tensor without shape is sent without one. Raises TensorError."""
-    parts: _Parts = [_spec(era, request)]
+    parts: Parts = [_spec(era, request)]
     _add_entries(parts, era, era.inputs, request.inputs)
     return b"".join(parts)
 
@@ -35,12 +35,13 @@ def encode_request(era: Era, request: Request) -> bytes:
 def encode_response(era: Era, outputs: Mapping[str, Tensor]) -> bytes:
     """The PredictResponse's bytes, outputs in the mapping's order. Each tensor carries a shape: the gateway refuses one
     without. Raises TensorError."""
-    parts: _Parts = []
-    _add_entries(parts, era, 1, {name: _shaped(tensor) for name, tensor in outputs.items()})
+    parts: Parts = []
+    _add_entries(parts, era, 1, {name: shaped(tensor) for name, tensor in outputs.items()})
     return b"".join(parts)
 
 
-def _shaped(tensor: Tensor) -> Tensor:
+def shaped(tensor: Tensor) -> Tensor:
+    """The tensor with a shape, where it has none the one that its values have by themselves."""
     if tensor.shape is not None:
         return tensor
     return tensor._replace(shape=shapes.resolve(None, None, len(tensor.values)))
@@ -59,7 +60,7 @@ def _spec(era: Era, request: Request) -> bytes:
     return wire.length_field(1, b"".join(parts)) if parts else b""
 
 
-def _add_entries(parts: _Parts, era: Era, number: int, tensors: Mapping[str, Tensor]) -> int:
+def _add_entries(parts: Parts, era: Era, number: int, tensors: Mapping[str, Tensor]) -> int:
     """Append a map<string, Tensor> as field `number`; the bytes it takes."""
     total = 0
     for name, tensor in tensors.items():
@@ -90,7 +91,7 @@ def _head(nested_dims: bool, dtype: DataType, shape: Optional[Shape]) -> bytes:
     return head + wire.length_field(2, dims)
 
 
-def _add_tensor(parts: _Parts, era: Era, tensor: Tensor) -> int:
+def _add_tensor(parts: Parts, era: Era, tensor: Tensor) -> int:
     """Append the tensor message; the bytes it takes."""
     if tensor.problem:
         raise TensorError(tensor.problem)
@@ -99,38 +100,40 @@ def _add_tensor(parts: _Parts, era: Era, tensor: Tensor) -> int:
     if not len(tensor.values):
         return len(head)
     if tensor.dtype is DataType.STRING:
-        return len(head) + _add_strings(parts, tensor.values)
+        return len(head) + add_strings(parts, STRING_VAL, tensor.values)
     if tensor.dtype is DataType.MAP:
         return len(head) + _add_maps(parts, era, tensor.values)
     number = CARRIERS[tensor.dtype][0]
-    payload, size = _packed(tensor.dtype, VALUE_FIELDS[number].width, tensor.values)
+    payload, size = packed(tensor.dtype, VALUE_FIELDS[number].width, tensor.values)
     before = wire.length_header(number, size)
     parts += (before, payload)
     return len(head) + len(before) + size
 
 
-def _packed(dtype: DataType, width: int, values: NDArray[Any]) -> Tuple[Union[bytes, memoryview], int]:
+def packed(dtype: DataType, width: int, values: NDArray[Any]) -> Tuple[Union[bytes, memoryview], int]:
+    """The values in a row, of `width` bytes each or as varints (0), and how many bytes that is."""
     values = np.ascontiguousarray(values, NUMPY[dtype])
     if dtype is DataType.HALF:
         values = values.view("<u2")
     elif dtype is DataType.BFLOAT16:
-        values = values.view("<u4") >> np.uint32(16)
+        values = (values.view("<u4") >> np.uint32(16)).astype("<u2")
     if not width:
         payload = varints.encode(values)
         return payload, len(payload)
     return values.data if values.nbytes > _SMALL else values.tobytes(), values.nbytes
 
 
-def _add_strings(parts: _Parts, values: Iterable[bytes]) -> int:
-    total, tag = 0, wire.varint(STRING_VAL << 3 | wire.LENGTH)
+def add_strings(parts: Parts, number: int, values: Iterable[bytes]) -> int:
+    """Append strings as field `number`; the bytes they take."""
+    total, tag = 0, wire.varint(number << 3 | wire.LENGTH)
     for value in values:
         size = wire.varint(len(value))
         parts += (tag, size, value)
-        total += len(size) + len(value) + 1
+        total += len(tag) + len(size) + len(value)
     return total
 
 
-def _add_maps(parts: _Parts, era: Era, values: NDArray[Any]) -> int:
+def _add_maps(parts: Parts, era: Era, values: NDArray[Any]) -> int:
     if era.plain_maps:
         if len(values) > 1:
             raise TensorError(

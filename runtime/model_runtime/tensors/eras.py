@@ -36,4 +36,3 @@ ERAS: Dict[str, Era] = {
         Era("v3", "hydrosphere.serving.runtime.PredictionService", 1, (), False, False, False, False),
     )
 }
-ERA_BY_PATH: Dict[str, Era] = {era.predict: era for era in ERAS.values()}

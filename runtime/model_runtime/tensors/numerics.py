@@ -60,13 +60,11 @@ def _from_halves(dtype: DataType, patterns: NDArray[Any]) -> NDArray[Any]:
     return wide.view(NUMPY[dtype])
 
 
-def of_content(dtype: DataType, data: wire.Buffer, start: int, end: int) -> NDArray[Any]:
-    """The values of tensor_content (v3: binary_val), little-endian and one behind the other: a view on them."""
+def of_content(dtype: DataType, data: wire.Buffer, start: int, end: int, name: str = "tensor_content") -> NDArray[Any]:
+    """The values of tensor_content (v3: binary_val) or whatever is named, little-endian and one behind the other: a view."""
     bits = np.dtype("<u2") if dtype is DataType.BFLOAT16 else NUMPY[dtype]
     if (end - start) % bits.itemsize:
-        raise Unreadable(
-            f"expected tensor_content of {bits.itemsize} bytes for each {dtype.label}, got {end - start} bytes"
-        )
+        raise Unreadable(f"expected {name} of {bits.itemsize} bytes for each {dtype.label}, got {end - start} bytes")
     count = (end - start) // bits.itemsize
     if dtype is DataType.BFLOAT16:
         return _from_halves(dtype, np.frombuffer(data, bits, count, start))

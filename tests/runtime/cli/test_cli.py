@@ -223,9 +223,9 @@ def test_inputs_are_made_up_from_the_contract(serve: Any) -> None:
     assert json.loads(done.stdout) == {"text": "11", "m": [[1.0, 1.0]]}
 
 
-@pytest.mark.parametrize("era", ["0.0.5", "v2", "v3"])
-def test_inputs_are_named_values(serve: Any, era: str) -> None:
-    done = cli("predict", serve(MIXED_CODE, MIXED).target, "n=3", "s=abc", "m=[[1, 2]]", "--era", era)
+@pytest.mark.parametrize("protocol", ["0.0.5", "v2", "v3", "open-inference"])
+def test_inputs_are_named_values(serve: Any, protocol: str) -> None:
+    done = cli("predict", serve(MIXED_CODE, MIXED).target, "n=3", "s=abc", "m=[[1, 2]]", "--protocol", protocol)
 
     assert json.loads(done.stdout) == {"text": "abc3", "m": [[3.0, 6.0]]}
 

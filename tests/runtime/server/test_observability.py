@@ -37,13 +37,13 @@ def test_metrics_tell_what_happened_and_what_is(serve: Any) -> None:
         client.predict({"x": tensors.tensor(np.array([value]))})
     for wrong in ({"x": tensors.tensor(np.array([-1.0]))}, {"x": tensors.tensor(1)}):
         with pytest.raises(grpc.RpcError):
-            client.predict(wrong, era=tensors.ERAS["v3"])
+            client.predict(wrong, protocol=tensors.PROTOCOLS["v3"])
 
     seen = scrape(port)
 
-    assert seen['model_runtime_requests_total{code="OK",era="v2"}'] == 3
-    assert seen['model_runtime_requests_total{code="INTERNAL",era="v3"}'] == 1
-    assert seen['model_runtime_requests_total{code="INVALID_ARGUMENT",era="v3"}'] == 1
+    assert seen['model_runtime_requests_total{code="OK",protocol="v2"}'] == 3
+    assert seen['model_runtime_requests_total{code="INTERNAL",protocol="v3"}'] == 1
+    assert seen['model_runtime_requests_total{code="INVALID_ARGUMENT",protocol="v3"}'] == 1
     assert seen['model_runtime_contract_violations_total{side="request"}'] == 1
     assert seen['model_runtime_prediction_seconds_count{part="all"}'] == 5
     assert seen['model_runtime_prediction_seconds_count{part="model"}'] >= 4

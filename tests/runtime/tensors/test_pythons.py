@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 
 import grammar
+import infer_oracle
 import oracle
 import pytest
 from environments import environment
@@ -26,6 +27,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data = grammar.message(rng, f"{era.name}.request")
             oracle.request(era, data)
             lines.append(f"{era.name} {data.hex()}")
+    for _ in range(400):
+        data = grammar.message(rng, "infer.request")
+        infer_oracle.request(data)
+        lines.append(f"open-inference {data.hex()}")
     path = tmp_path_factory.mktemp("corpus") / "requests"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -46,7 +51,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_python_and_numpy_reads_the_same(python: str, numpy: str, corpus: Path) -> None:
     interpreter = environment(python, f"numpy=={numpy}")
     here = [
-        digest(era, bytes.fromhex(data)) for era, data in (line.split(" ") for line in corpus.read_text().splitlines())
+        digest(name, bytes.fromhex(data))
+        for name, data in (line.split(" ") for line in corpus.read_text().splitlines())
     ]
 
     done = subprocess.run(
