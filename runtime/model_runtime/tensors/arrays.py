@@ -46,20 +46,18 @@ def text(values: NDArray[Any], *, binary: bool = False) -> NDArray[Any]:
     payloads = values.ravel().tolist()
     texts = _decoded(payloads)
     widest = max(map(len, texts), default=0)
-    wasteful = widest * len(texts) * 4 > _WASTE * sum(map(len, payloads)) + _WASTE_FREE
-    if wasteful or any(text.endswith("\0") for text in texts):
+    together = "".join(texts)
+    wasteful = widest * len(texts) * 4 > _WASTE * len(together) + _WASTE_FREE
+    if wasteful or ("\0" in together and any(text.endswith("\0") for text in texts)):
         return objects(texts).reshape(values.shape)
     return np.array(texts, f"<U{max(widest, 1)}").reshape(values.shape)
 
 
 def _decoded(payloads: List[bytes]) -> List[str]:
-    texts: List[str] = []
     try:
-        for payload in payloads:
-            texts.append(payload.decode("utf-8"))
+        return list(map(bytes.decode, payloads))
     except UnicodeDecodeError as error:
-        at, byte = len(texts), error.object[error.start]
+        at, byte = payloads.index(error.object), error.object[error.start]
         raise TensorError(
             f"expected UTF-8 text, got byte 0x{byte:02x} at offset {error.start} of the string at [{at}]"
         ) from None
-    return texts

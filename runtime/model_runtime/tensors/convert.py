@@ -199,15 +199,24 @@ def _string_array(value: Any) -> NDArray[Any]:
 
 
 def _strings(array: NDArray[Any]) -> Tensor:
+    values = array.ravel().tolist()
+    try:
+        payloads = list(map(str.encode, values))
+    except (TypeError, UnicodeEncodeError):  # there are bytes among them, or something to complain about
+        payloads = _payloads(values, array)
+    return Tensor(DataType.STRING, array.shape, objects(payloads))
+
+
+def _payloads(values: List[Any], array: NDArray[Any]) -> List[bytes]:
     payloads: List[bytes] = []
-    for at, value in enumerate(array.ravel().tolist()):
+    for at, value in enumerate(values):
         if isinstance(value, bytes):
             payloads.append(bytes(value))
         elif isinstance(value, str):
             payloads.append(_utf8(value, at, array.shape))
         else:
             raise TensorError(f"expected string, got {_name(value)} at [{_index(at, array.shape)}]")
-    return Tensor(DataType.STRING, array.shape, objects(payloads))
+    return payloads
 
 
 def _utf8(value: str, at: int, shape: Shape) -> bytes:

@@ -149,6 +149,12 @@ class _Draft(Payloads):
         self.maps: List[Dict[str, Tensor]] = []
 
     def read(self, start: int, end: int, depth: int) -> None:
+        start = self._read(start, end, depth)  # also where there is nothing: it may be nested too deep
+        while start < end:
+            start = self._read(start, end, depth)
+
+    def _read(self, start: int, end: int, depth: int) -> int:
+        """Up to the end, or behind a row of strings; how far that is."""
         for number, kind, value, stop in wire.fields(self.data, start, end, depth):
             if kind == wire.LENGTH:
                 if number == 2:
@@ -157,6 +163,10 @@ class _Draft(Payloads):
                     self.add_packed(number, value, stop)
                 elif number == STRING_VAL:
                     self.strings.append(bytes(self.data[value:stop]))
+                    more, behind = wire.row(self.data, stop, end, STRING_VAL)
+                    if more:
+                        self.strings += more
+                        return behind
                 elif number == MAP_VAL:
                     self._add_map(value, stop, depth + 1)
                 elif number == _CONTENT:
@@ -167,6 +177,7 @@ class _Draft(Payloads):
                 self.dtype = wire.int32(value)
             elif number in VALUE_FIELDS and kind == VALUE_FIELDS[number].kind:
                 self.add_single(number, kind, value, stop)
+        return end
 
     def _merge_shape(self, dims: Shape, unknown_rank: Optional[bool]) -> None:
         self.dims = dims if self.dims is None else (self.dims + dims)[: MAX_RANK + 1]

@@ -7,7 +7,8 @@ into the message.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Optional, Tuple, Union
+from itertools import chain
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -123,14 +124,13 @@ def packed(dtype: DataType, width: int, values: NDArray[Any]) -> Tuple[Union[byt
     return values.data if values.nbytes > _SMALL else values.tobytes(), values.nbytes
 
 
-def add_strings(parts: Parts, number: int, values: Iterable[bytes]) -> int:
+def add_strings(parts: Parts, number: int, values: NDArray[Any]) -> int:
     """Append strings as field `number`; the bytes they take."""
-    total, tag = 0, wire.varint(number << 3 | wire.LENGTH)
-    for value in values:
-        size = wire.varint(len(value))
-        parts += (tag, size, value)
-        total += len(tag) + len(size) + len(value)
-    return total
+    sizes = list(map(len, values))
+    headers = {size: wire.length_header(number, size) for size in set(sizes)}
+    heads = [headers[size] for size in sizes]
+    parts += chain.from_iterable(zip(heads, values))
+    return sum(sizes) + sum(map(len, heads))
 
 
 def _add_maps(parts: Parts, era: Era, values: NDArray[Any]) -> int:

@@ -197,7 +197,8 @@ class _Draft(Payloads):
                 elif number == 4:
                     _read_parameter(self.data, value, stop, 2)
                 elif number == 5:
-                    self._read_contents(value, stop)
+                    while value < stop:
+                        value = self._read_contents(value, stop)
             elif number == 3 and kind == wire.VARINT:
                 self._add_dims([wire.int64(value)])
 
@@ -205,7 +206,8 @@ class _Draft(Payloads):
         """No more than tell that they are too many."""
         self.dims = (self.dims + dims)[: MAX_RANK + 1]
 
-    def _read_contents(self, start: int, end: int) -> None:
+    def _read_contents(self, start: int, end: int) -> int:
+        """Up to the end, or behind a row of strings; how far that is."""
         for number, kind, value, stop in wire.fields(self.data, start, end, 2):
             if number in _CONTENTS:
                 if kind == wire.LENGTH:
@@ -213,7 +215,11 @@ class _Draft(Payloads):
                 elif kind == _CONTENTS[number].kind:
                     self.add_single(number, kind, value, stop)
             elif number == _BYTES_CONTENTS and kind == wire.LENGTH:
-                self.strings.append(bytes(self.data[value:stop]))
+                more, behind = wire.row(self.data, stop, end, _BYTES_CONTENTS)
+                self.strings += (bytes(self.data[value:stop]), *more)
+                if more:
+                    return behind
+        return end
 
     def tensor(self, raw: Optional[_Span]) -> Tensor:
         dtype = _TYPES.get(self.datatype)
