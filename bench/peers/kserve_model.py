@@ -36,4 +36,4 @@ def main(model_dir: str, port: str, http: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:4])  # the rest is read by kserve itself

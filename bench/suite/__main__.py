@@ -67,7 +67,7 @@ class Bench:
     def __init__(self, folder: Path, seconds: float) -> None:
         self._folder, self._seconds = folder, seconds
         self._rows: list[dict[str, Any]] = []
-        self._failures: dict[str, str] = {}
+        self._failures: dict[str, dict[str, str]] = {}  # server and work: why
         # What report.py makes tables of; made and machine are of the start: a commit beside a run is not what ran.
         self.result: report.Result = {
             "machine": machine.describe(),
@@ -88,16 +88,18 @@ class Bench:
 
     def measure(self, number: int, work: Work, contenders: list[Contender]) -> None:
         for contender in contenders:
-            if contender.can(work) and contender.name not in self._failures:
+            if contender.can(work) and not self._is_hopeless(contender.name, work.name):
                 try:
                     self._one(number, work, contender)
                 except (Failed, subprocess.CalledProcessError, RuntimeError, OSError) as error:
-                    self._failures[contender.name] = f"{work.name}: {error}"[:3000]
-                    print(
-                        f"!!! {contender.name} CANNOT BE MEASURED: {self._failures[contender.name]}",
-                        file=sys.stderr,
-                        flush=True,
-                    )
+                    self._failures.setdefault(contender.name, {})[work.name] = str(error)[:3000]
+                    told = f"!!! {contender.name} CANNOT BE MEASURED: {work.name}: {error}"
+                    print(told[:3000], file=sys.stderr, flush=True)
+
+    def _is_hopeless(self, name: str, work: str) -> bool:
+        """Whether it failed at this work before, or at another without ever having answered anything."""
+        failed = self._failures.get(name, {})
+        return work in failed or (bool(failed) and all(row["server"] != name for row in self._rows))
 
     def steady(self, seconds: float) -> None:
         """Our server under the same load for a long time: memory at intervals, and the rate at both ends."""

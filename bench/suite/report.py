@@ -64,8 +64,9 @@ def _report(result: Result, last: Result | None) -> Iterator[str]:
         f"Medians of {rounds} rounds; ratios to lean in the same round (lowest–highest).\n"
     )
     for contender in CONTENDERS:
-        yield f"* **{contender.name}**: {contender.note}" + (
-            f". **NOT MEASURED**: {result['failures'][contender.name]}" if contender.name in result["failures"] else ""
+        failed = result["failures"].get(contender.name, {})
+        yield f"* **{contender.name}**: {contender.note}" + "".join(
+            f". **NOT MEASURED**, {work}: {why.splitlines()[0][:200]}" for work, why in failed.items()
         )
     yield from _ceiling(rows)
     for work in dict.fromkeys(row["work"] for row in rows):

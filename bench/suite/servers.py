@@ -82,7 +82,8 @@ def _pytriton(work: Work, model: Path, port: int, folder: Path) -> Command:
 
 
 def _kserve(work: Work, model: Path, port: int, folder: Path) -> Command:
-    return [python("kserve"), str(PEERS / "kserve_model.py"), str(model), str(port), str(free_port())], {}
+    limits = [f"--grpc_max_{way}_message_length=-1" for way in ("receive", "send")]  # 8 MiB else
+    return [python("kserve"), str(PEERS / "kserve_model.py"), str(model), str(port), str(free_port()), *limits], {}
 
 
 def _mlserver(work: Work, model: Path, port: int, folder: Path) -> Command:
