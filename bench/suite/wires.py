@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
 
-from model_runtime import tensors
+from model_runtime import protos, tensors
 
 from .work import Array, Arrays
 
@@ -65,7 +65,7 @@ class OpenInference(Wire):
 
     def request(self, inputs: Arrays) -> bytes:
         # With an id of its own, because servers make up another for each answer where there is none.
-        made = message("ModelInferRequest")(model_name="model", id="1")
+        made = _infer("ModelInferRequest")(model_name="model", id="1")
         for name, value in inputs.items():
             datatype, contents = self._FIELDS[value.dtype.name]
             tensor = made.inputs.add(name=name, datatype=datatype, shape=value.shape)
@@ -76,7 +76,7 @@ class OpenInference(Wire):
         return bytes(made.SerializeToString())
 
     def answer(self, data: bytes, dtype: str) -> Array:
-        made = message("ModelInferResponse").FromString(data)
+        made = _infer("ModelInferResponse").FromString(data)
         [output] = made.outputs
         kind = next(name for name, (datatype, _) in self._FIELDS.items() if datatype == output.datatype)
         if made.raw_output_contents:
@@ -127,12 +127,16 @@ class Json(Wire):
         return np.array(json.loads(data)["y"], dtype)
 
 
+def _infer(name: str) -> Any:
+    return protos.message("open_inference", f"inference.{name}")
+
+
 def _text(value: Array) -> Any:
     return value.astype(object) if value.dtype.kind == "U" else value
 
 
 @cache
-def message(name: str, file: str = "open_inference.proto") -> Any:
+def message(name: str, file: str = "seldon.proto") -> Any:
     """A message class of one of the protos here, in a pool of its own."""
     pool = descriptor_pool.DescriptorPool()
     pool.Add(_descriptor(file))
