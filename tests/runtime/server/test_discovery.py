@@ -30,6 +30,7 @@ SERVICES = {
     "hydrosphere.tensorflow.serving.PredictionService",
     "tensorflow.serving.PredictionService",
     "hydrosphere.serving.runtime.PredictionService",
+    "inference.GRPCInferenceService",
     "model_runtime.v1.ContractService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1alpha.ServerReflection",
