@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import wire
 from ..contract.types import DataType
-from . import numerics, varints
+from . import heads, numerics, varints
 from .eras import Era
 from .payloads import Payloads
 from .tensor import (
@@ -56,7 +56,11 @@ def decode_request(era: Era, data: bytes) -> Request:
     for number, kind, value, end in wire.fields(data):
         if kind == wire.LENGTH:
             if number == era.inputs:
-                reader.entry(inputs, value, end, 1)
+                head = heads.find(era.name, data, value, end)
+                if head is None:
+                    reader.entry(inputs, value, end, 1)
+                else:
+                    inputs[head.name] = head.tensor(data, value)
             elif number == 1 and era.model_spec:
                 reader.spec(spec, value, end)
             elif number == 3 and era.has_output_filter:
@@ -116,6 +120,8 @@ class _Reader:
         tensor = draft.tensor()
         if known:
             tensors[name] = tensor
+            if depth == 1 and draft.ends_in_values(tensor, end):
+                heads.remember(self.era.name, self.data, start, end, name, tensor)
 
     def shape(self, start: int, end: int, depth: int) -> Tuple[Shape, Optional[bool]]:
         read = _read_shape if end - start > _CACHED_SHAPE else _cached_shape
@@ -200,6 +206,15 @@ class _Draft(Payloads):
             return Tensor(dtype, shape, self._values(dtype, found))
         except numerics.Unreadable as error:
             return Tensor(dtype, shape, EMPTY, str(error))
+
+    def ends_in_values(self, tensor: Tensor, end: int) -> bool:
+        """Whether the tensor's values are the only numbers, and stand in one piece before `end` as they are."""
+        if len(self.payloads) != 1 or tensor.problem:
+            return False
+        [(number, place)] = self.payloads.items()
+        field = VALUE_FIELDS[number]
+        is_view = number in CARRIERS.get(tensor.dtype, ()) and field.width and tensor.values.dtype is field.dtype
+        return bool(is_view) and isinstance(place, tuple) and place[1] == end
 
     def _values(self, dtype: DataType, found: Dict[int, NDArray[Any]]) -> NDArray[Any]:
         carriers = CARRIERS.get(dtype)

@@ -4,6 +4,7 @@ Python integers: dims that lie can neither overflow nor allocate.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Optional
 
@@ -12,6 +13,7 @@ from .tensor import MAX_RANK, Shape, TensorError
 _MAX_ELEMENTS = 1 << 58  # numpy counts an array's bytes (16 for each at most) in 63 bits, whether or not a dim is 0
 
 
+@lru_cache(maxsize=4096)
 def resolve(shape: Optional[Shape], dims: Optional[Shape], count: int) -> Shape:
     """The true shape of `count` values: no -1 in it, and its product is `count`. Raises TensorError where that is not certain.
 

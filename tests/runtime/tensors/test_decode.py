@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from model_runtime import wire
 from model_runtime.contract.types import DataType
-from model_runtime.tensors import ERAS, Era, Tensor, array, decode_request, decode_response, encode_request
+from model_runtime.tensors import (
+    ERAS,
+    Era,
+    Request,
+    Tensor,
+    array,
+    decode_request,
+    decode_response,
+    encode_request,
+    tensor,
+)
 
 V2, V3 = ERAS["v2"], ERAS["v3"]
 EVERY_ERA = pytest.mark.parametrize("era", ERAS.values(), ids=ERAS)
@@ -219,6 +229,28 @@ def test_a_message_that_comes_in_pieces_is_merged_and_the_last_scalar_wins() -> 
     assert list(request.inputs) == ["x"]
     assert request.inputs["x"][:2] == (DataType.FLOAT, (2, 3))
     assert request.inputs["x"].values.tolist() == [1.0, 2.0]
+
+
+@EVERY_ERA
+def test_a_request_like_one_before_is_read_with_its_own_values(era: Era) -> None:
+    for number in range(3):
+        for name in ("a", "b"):
+            values = np.array([number, len(name), 0.5])
+            data = encode_request(era, Request({name: tensor(values), "z": tensor(values.astype("f4"))}))
+
+            request = oracle.request(era, data)
+
+            assert request is not None
+            assert request.inputs[name].values.tolist() == values.tolist()
+            assert not request.inputs[name].values.flags.owndata
+
+
+def test_values_that_only_look_like_those_of_one_before_are_read_for_themselves() -> None:
+    """bfloat16s are held as float32, but floats beside them are none of theirs."""
+    for floats in ("0000803f 00000040", "00000040 0000803f"):
+        pieces = f"080e 2204 c03f803f 2a08 {floats}"
+        entry = wire.length_field(1, b"x") + wire.length_field(2, bytes.fromhex(pieces))
+        assert oracle.request(V3, wire.length_field(1, entry)) is not None
 
 
 def test_the_last_of_equal_names_wins() -> None:
