@@ -34,7 +34,7 @@ def record(result: Result, bench: Path) -> None:
     folder = bench / "results"
     folder.mkdir(exist_ok=True)
     file = folder / f"{result['made'][:16].replace(':', '')}-{result['machine']['revision'].rstrip('+')}.json"
-    earlier = sorted(set(folder.glob("*.json")) - {file})
+    earlier = sorted(set(folder.glob("[0-9]*.json")) - {file})
     last = json.loads(earlier[-1].read_text()) if earlier else None
     file.write_text(json.dumps(result, indent=1) + "\n")
     subprocess.run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, Hashable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from .contract import Signature
 from .errors import (
@@ -117,7 +117,8 @@ class Predictor:
                 raise UnknownMethod(f"no method {call.method}")
             decoded = decode(protocol, call.data)
             signature = self._signature(decoded.signature_name)
-            request = Request(signature, validate(signature, protocol, decoded), protocol.name)
+            unanswerable = _unanswerable(signature, protocol, protocol.wanted(decoded))
+            request = Request(signature, validate(signature, decoded.inputs, unanswerable), protocol.name)
             return _Ready(call, protocol, decoded, request, time.perf_counter() - started)
         except PredictionError as error:
             return Outcome(error, codec_seconds=time.perf_counter() - started)
@@ -250,11 +251,11 @@ def decode(protocol: Protocol, data: Any) -> Any:
         raise InvalidRequest(f"the request is no {protocol.message} of {protocol.service}: {error}") from None
 
 
-def validate(signature: Signature, protocol: Protocol, decoded: Any) -> Dict[str, Any]:
-    """The values for the model's function. Raises InvalidRequest with every violation of the contract at once."""
+def validate(signature: Signature, sent: Dict[str, Tensor], others: Iterable[Violation] = ()) -> Dict[str, Any]:
+    """The values for the model's function. Raises InvalidRequest with every violation of the contract at once, `others` too."""
     violations: List[Violation] = []
-    inputs = values.received(signature.inputs, decoded.inputs, "inputs", violations)
-    violations += _unanswerable(signature, protocol, protocol.wanted(decoded))
+    inputs = values.received(signature.inputs, sent, "inputs", violations)
+    violations += others
     if violations:
         raise InvalidRequest(f"the request breaks the contract of {signature.name!r}", violations)
     return inputs

@@ -1,6 +1,7 @@
 """Constant load, from a pod inside the cluster: what comes of each call is counted. Its last line is JSON with `done`.
 
-Plain clients: no retries of their own. They find pods as a client of a headless Service should: every address, asked again soon.
+Plain clients: no retries of their own, but where the variable RETRIES is set those of gRPC, as docs/kubernetes.md has them. They
+find pods as a client of a headless Service should: every address, asked again soon.
 """
 
 import collections
@@ -22,8 +23,18 @@ ENOUGH = Path("/tmp/enough")  # the load goes on until this file is there, where
 SLOW_SECONDS = 1.0
 DEADLINE_SECONDS = 15.0
 ERA = ERAS["v2"]
+POLICY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+SERVICE = {"loadBalancingConfig": [{"round_robin": {}}]} | (
+    {"methodConfig": [{"name": [{}], "retryPolicy": POLICY}]} if os.environ.get("RETRIES") else {}
+)
 OPTIONS = [
-    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    ("grpc.service_config", json.dumps(SERVICE)),
     ("grpc.dns_min_time_between_resolutions_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),

@@ -110,7 +110,14 @@ class Place:
 
     @contextlib.contextmanager
     def load(
-        self, name: str, *, calls: int, clients: int = 4, rate: float = 200.0, until_told: bool = False
+        self,
+        name: str,
+        *,
+        calls: int,
+        clients: int = 4,
+        rate: float = 200.0,
+        until_told: bool = False,
+        retries: bool = False,
     ) -> Iterator[Load]:
         """Constant load on a ModelRuntime by its Service, from a pod, until all calls are made (and it was told `enough`)."""
         pod = f"load-{name}"
@@ -119,6 +126,7 @@ class Place:
         self.kubectl("create", "configmap", pod, f"--from-file={E2E / 'load.py'}")
         variables = {"TARGET": self.endpoint(name), "CALLS": calls // clients, "CLIENTS": clients, "RATE": rate}
         variables |= {"UNTIL_TOLD": "yes"} if until_told else {}
+        variables |= {"RETRIES": "yes"} if retries else {}
         volume = {"name": "program", "configMap": {"name": pod}}
         self.apply(self._pod(pod, ["python", "/program/load.py"], variables, volume))
         load = Load(self, pod)
