@@ -52,7 +52,7 @@ def predict(x):
     return {"y": x}
 """
 SKLEARN = "scikit-learn==1.7.2"
-LEAN, OURS = "lean", "ours"
+LEAN, BARE, OURS = "lean", "bare", "ours"
 
 
 class Run(NamedTuple):
@@ -97,6 +97,7 @@ def _compared(model: Path, request: Path, concurrencies: list[int], count: int) 
     for concurrency in concurrencies:
         lean = _measured(LEAN, model, request, concurrency, count)
         yield _row(concurrency, "lean", lean, lean)
+        yield _row(concurrency, "grpcio alone", _measured(BARE, model, request, concurrency, count), lean)
         for label, environment in (
             ("isolated, batching", {}),
             ("isolated, no batching", {"BATCH_MAX_SIZE": "1"}),
@@ -124,6 +125,7 @@ def _large(folder: Path, model: Path) -> Iterator[str]:
 def _rest(folder: Path, model: Path) -> Iterator[str]:
     starts = [_start_seconds(model) for _ in range(5)]
     with _server(OURS, model) as (process, _):
+        time.sleep(1.0)
         server, *others = [_resident_mib(pid) for pid in _family(process.pid)]
     bare = _bare_numpy_mib()
     yield f"* Start of the program to SERVING, numpy-only model, with warm-up and trial: {statistics.median(starts):.2f} s"
@@ -161,7 +163,7 @@ def _server(
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     port = _free_port()
     ours = [sys.executable, "-m", "model_runtime"]
-    command = ours if kind == OURS else [sys.executable, str(HERE / "peers" / "lean.py"), str(model), str(port)]
+    command = ours if kind == OURS else [sys.executable, str(HERE / "peers" / f"{kind}.py"), str(model), str(port)]
     variables = {
         **os.environ,
         "MODEL_DIR": str(model),

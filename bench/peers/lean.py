@@ -29,14 +29,18 @@ def main(model_dir: str, port: str, respond: Callable[[Any], Any] | None = None)
     """`respond` makes a response of a request; without it the model's function is imported once and called."""
     sys.path[:0] = [f"{model_dir}/files/src", f"{model_dir}/lib"]
     respond = respond or partial(answer, importlib.import_module("func_main").predict)
-    server = grpc.server(
-        futures.ThreadPoolExecutor(10),
-        options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
-    )
     handler = grpc.unary_unary_rpc_method_handler(
         lambda request, _context: respond(request),
         Request.FromString,
         lambda message: message.SerializeToString(),
+    )
+    serve(port, handler)
+
+
+def serve(port: str, handler: grpc.RpcMethodHandler) -> None:
+    server = grpc.server(
+        futures.ThreadPoolExecutor(10),
+        options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
     )
     service = grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", {"Predict": handler})
     healthy = health.HealthServicer()

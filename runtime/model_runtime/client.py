@@ -19,8 +19,9 @@ from grpc_status import rpc_status
 from . import tensors
 from .contract import Contract, DataType, discovery
 from .errors import Violation
+from .protocols import PROTOCOLS, Protocol
 from .settings import MIB
-from .tensors import Protocol, Tensor
+from .tensors import Tensor
 
 _OPTIONS = [("grpc.max_receive_message_length", 512 * MIB), ("grpc.max_send_message_length", 512 * MIB)]
 
@@ -42,14 +43,14 @@ class Client:
         self,
         inputs: Mapping[str, Tensor],
         *,
-        protocol: Protocol = tensors.PROTOCOLS["v2"],
+        protocol: Protocol = PROTOCOLS["v2"],
         signature: str = "",
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Name to numpy value of the answer. Raises grpc.RpcError; `violations` tells what it says of the contract."""
-        request = protocol.encode_request(inputs, signature)
-        answer = self._unary(protocol.path)(request, timeout=timeout or self.timeout)
-        return {name: value(tensor) for name, tensor in protocol.decode_response(answer).items()}
+        codec = tensors.CODECS[protocol.name]
+        answer = self._unary(protocol.path)(codec.encode_request(inputs, signature), timeout=timeout or self.timeout)
+        return {name: value(tensor) for name, tensor in codec.decode_response(answer).items()}
 
     def contract(self) -> Contract:
         """What the runtime promises. Only ours can be asked; others answer UNIMPLEMENTED."""

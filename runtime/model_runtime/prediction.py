@@ -22,8 +22,11 @@ from .errors import (
 )
 from .model import batching, messages, values
 from .model.code import describe
-from .model.service import Context, ModelOptions, Request, RuntimeService
-from .tensors import PROTOCOL_BY_PATH, Protocol, Tensor, TensorError
+from .model.config import ModelOptions
+from .model.service import Context, Request, RuntimeService
+from .outcome import Call, Outcome
+from .protocols import Protocol
+from .tensors import CODEC_BY_PATH, Codec, Tensor, TensorError
 from .wire import WireError
 
 log = logging.getLogger(__name__)
@@ -31,29 +34,12 @@ log = logging.getLogger(__name__)
 Outputs = Dict[str, Tensor]
 
 
-class Call(NamedTuple):
-    """A prediction that is asked for: the gRPC path, the request's bytes, and its deadline on the monotonic clock (0: none)."""
-
-    method: str
-    data: Any  # bytes, or any other buffer
-    deadline: float = 0.0
-
-
-class Outcome(NamedTuple):
-    """How a call ended: the answer's bytes or the error; how many calls the model answered at once, and in what time."""
-
-    result: Union[bytes, PredictionError]
-    batch: int = 1
-    model_seconds: float = 0.0
-    codec_seconds: float = 0.0
-
-
 class _Ready(NamedTuple):
     """A decoded and validated call."""
 
     call: Call
-    protocol: Protocol
-    decoded: Any  # the protocol's own
+    codec: Codec
+    decoded: Any  # the codec's own
     request: Request
     codec_seconds: float
 
@@ -112,14 +98,14 @@ class Predictor:
         try:
             if call.deadline and call.deadline <= time.monotonic():
                 raise DeadlineExceeded("the deadline passed while the call was waiting for the model")
-            protocol = PROTOCOL_BY_PATH.get(call.method)
-            if protocol is None:
+            codec = CODEC_BY_PATH.get(call.method)
+            if codec is None:
                 raise UnknownMethod(f"no method {call.method}")
-            decoded = decode(protocol, call.data)
+            decoded = decode(codec, call.data)
             signature = self._signature(decoded.signature_name)
-            unanswerable = _unanswerable(signature, protocol, protocol.wanted(decoded))
-            request = Request(signature, validate(signature, decoded.inputs, unanswerable), protocol.name)
-            return _Ready(call, protocol, decoded, request, time.perf_counter() - started)
+            unanswerable = _unanswerable(signature, codec.protocol, codec.wanted(decoded))
+            request = Request(signature, validate(signature, decoded.inputs, unanswerable), codec.protocol.name)
+            return _Ready(call, codec, decoded, request, time.perf_counter() - started)
         except PredictionError as error:
             return Outcome(error, codec_seconds=time.perf_counter() - started)
 
@@ -244,10 +230,11 @@ class Predictor:
         return all(map(batching.same, parts, alone))
 
 
-def decode(protocol: Protocol, data: Any) -> Any:
+def decode(codec: Codec, data: Any) -> Any:
     try:
-        return protocol.decode_request(data)
+        return codec.decode_request(data)
     except (WireError, TensorError) as error:
+        protocol = codec.protocol
         raise InvalidRequest(f"the request is no {protocol.message} of {protocol.service}: {error}") from None
 
 
@@ -278,7 +265,7 @@ def _unanswerable(signature: Signature, protocol: Protocol, wanted: Sequence[str
 def encode(ready: _Ready, outputs: Outputs) -> Union[bytes, PredictionError]:
     """The answer, or that the protocol cannot hold it: the contract may leave a type open."""
     try:
-        return ready.protocol.encode_response(ready.decoded, outputs)
+        return ready.codec.encode_response(ready.decoded, outputs)
     except TensorError as error:
         name = ready.request.signature.name
-        return OutputMismatch(f"the answer of {name!r} cannot be told over {ready.protocol.service}: {error}")
+        return OutputMismatch(f"the answer of {name!r} cannot be told over {ready.codec.protocol.service}: {error}")

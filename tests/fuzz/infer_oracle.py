@@ -8,6 +8,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from model_runtime import protos, wire
+from model_runtime.protocols import DATATYPES
 from model_runtime.tensors import TensorError, open_inference
 from model_runtime.tensors.open_inference import InferRequest
 
@@ -103,7 +104,7 @@ def _compare(mine: Any, listed: Any, raws: Any) -> None:
     for at, theirs in enumerate(listed):
         ours = mine[theirs.name]
         wanted = _values(theirs, raws[at] if raws else None)
-        assert open_inference.DATATYPES[ours.dtype] == theirs.datatype
+        assert DATATYPES[ours.dtype] == theirs.datatype
         assert list(ours.shape) == list(theirs.shape)[:33]
         assert repr(None if ours.problem else ours.values.tolist()) == repr(wanted), theirs  # by their text: NaN
 

@@ -16,7 +16,8 @@ from ..errors import ModelRuntimeError
 from ..model.directory import ModelDirectory
 from ..model.service import RuntimeService
 from ..prediction import Predictor
-from ..tensors import PROTOCOL_BY_PATH, PROTOCOLS, Protocol, Tensor
+from ..protocols import PROTOCOL_BY_PATH, PROTOCOLS, Protocol
+from ..tensors import CODECS, Tensor
 from .predict import asked_contract, contract_of, failure
 
 V2 = PROTOCOLS["v2"]
@@ -68,7 +69,7 @@ def _directory(path: Path) -> Iterator[Finding]:
         service.load()
         yield Finding("the model's code is imported and has the functions that the contract names")
         for signature in service.contract.signatures:
-            request = V2.encode_request(synthesis.inputs(signature.inputs), signature.name)
+            request = CODECS[V2.name].encode_request(synthesis.inputs(signature.inputs), signature.name)
             Predictor(service).handle(V2.path, request)
             yield Finding(f"{signature.name} answers a made-up request within its contract")
     except ModelRuntimeError as error:

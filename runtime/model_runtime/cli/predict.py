@@ -14,7 +14,7 @@ import numpy as np
 from .. import client, contract
 from ..client import Client
 from ..contract import CONTRACT_FILE, Contract, Signature
-from ..tensors import PROTOCOLS
+from ..protocols import PROTOCOLS
 from . import arguments
 
 ANSWER_FORMATS = ("json", "table")

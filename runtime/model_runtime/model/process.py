@@ -12,42 +12,26 @@ import json
 import logging
 import mmap
 import os
-import struct
 import sys
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Deque, Dict, List, NamedTuple, Type
+from typing import Any, Deque, List, Type
 
 from .. import memory
 from ..errors import ModelError, ModelImportFailed, ModelRuntimeError, PredictionError
-from ..prediction import Call, Outcome, Predictor
-from ..tensors import PROTOCOL_BY_PATH
+from ..outcome import Call, Outcome
+from ..prediction import Predictor
 from . import warmup
 from .channel import ANSWER, CALL, CANCEL, FAILURE, Channel, Frame, inherited
+from .config import METHODS, TAKEN, Config, ModelOptions
 from .directory import ModelDirectory
-from .service import ModelOptions, RuntimeService
+from .service import RuntimeService
 
 log = logging.getLogger(__name__)
 
-METHODS = list(PROTOCOL_BY_PATH)  # a CALL frame's code is an index into it
-TAKEN = struct.Struct("<Q")  # the last call that was begun, at the start of the shared page
 ASYNC_THREADS = 64  # calls of an async function that may wait at a time
-
-
-class Config(NamedTuple):
-    """What the supervisor tells a model process. Descriptors are those that it inherits."""
-
-    model_dir: str
-    libraries: List[str]  # folders of the model's own, among which `__main__` has looked for numpy
-    channel: int
-    status: int  # where the state is written, a JSON object a line
-    shared: int  # a page of memory in which `TAKEN` is kept
-    options: Dict[str, Any]  # of ModelOptions
-    warm_up: bool = True
-    service: str = ""  # module:Class of a custom runtime; a module may be a file
-    path: List[str] = []  # noqa: RUF012  # never changed; where a custom runtime's imports are found
 
 
 def main(text: str) -> int:

@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Union
 
 from ..contract import Contract, Signature
 from ..errors import InvalidRequest
-from . import code, messages
+from . import code
+from .config import ModelOptions
 from .convention import Convention, recognise
 from .coroutines import Coroutines
 from .directory import ModelDirectory
@@ -32,15 +33,6 @@ class Context(NamedTuple):
 
     timeout: Optional[float] = None
     """Seconds that are left of the client's deadline; None without one."""
-
-
-class ModelOptions(NamedTuple):
-    """How a model is called. The settings of the same names say more."""
-
-    convention: str = "auto"
-    threads: int = 1
-    error_details: bool = True
-    batch_max_size: int = 64
 
 
 class RuntimeService:
@@ -85,6 +77,8 @@ class RuntimeService:
         function = self._functions[request.signature.name]
         inputs: Mapping[str, Any] = request.inputs
         if self._convention is Convention.MESSAGES:
+            from . import messages  # with numpy, which a server that only names this class does without
+
             inputs = messages.to_messages(request.signature.inputs, inputs)
         outputs = function(**inputs)
         return self._coroutines.run(outputs, context.timeout) if inspect.isawaitable(outputs) else outputs

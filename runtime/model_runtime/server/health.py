@@ -10,8 +10,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from .. import wire
+from ..protocols import PROTOCOLS
 from ..supervisor.host import HostState, Phase
-from ..tensors import PROTOCOLS
 
 PROCESS_NAMES = ("", "liveness", health.SERVICE_NAME)
 """Names that mean the process: "" is what probes ask that know no better, liveness is customary in pod specs."""

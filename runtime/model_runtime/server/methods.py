@@ -13,9 +13,9 @@ from grpc_reflection.v1alpha import reflection
 from .. import protos, wire
 from ..contract import Contract, discovery
 from ..errors import DeadlineExceeded, InvalidRequest, Overloaded, PredictionError
-from ..prediction import Outcome
+from ..outcome import Outcome
+from ..protocols import PROTOCOLS
 from ..supervisor.host import Cancellation, Done
-from ..tensors import PROTOCOLS
 from . import codes, open_inference
 from .engine import Result
 from .health import Health

@@ -13,9 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..errors import OutputMismatch, PortUnavailable, PredictionError
-from ..prediction import Outcome
+from ..outcome import Outcome
+from ..protocols import PROTOCOL_BY_PATH
 from ..supervisor.host import Host
-from ..tensors import PROTOCOL_BY_PATH
 from . import codes
 from .observers import End
 

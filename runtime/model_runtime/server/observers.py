@@ -7,7 +7,7 @@ from typing import Protocol
 
 import grpc
 
-from ..prediction import Outcome
+from ..outcome import Outcome
 
 End = Callable[[Outcome], None]
 

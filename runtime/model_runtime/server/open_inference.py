@@ -11,8 +11,9 @@ from importlib import metadata
 
 from .. import wire
 from ..contract import Contract, Field
+from ..protocols import DATATYPES
+from ..protocols import OPEN_INFERENCE as SERVICE
 from ..supervisor.host import Phase
-from ..tensors.open_inference import DATATYPES, SERVICE
 from .health import Health
 
 _PLATFORM = "python"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import grpc
 
 from ..errors import InvalidSetting, PredictionError
-from ..prediction import Outcome
-from ..tensors import PROTOCOL_BY_PATH
+from ..outcome import Outcome
+from ..protocols import PROTOCOL_BY_PATH
 from . import codes
 from .observers import End
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..model.channel import CALL, CANCEL, Channel, Frame, Payload, pieces
-from ..model.process import TAKEN
+from ..model.config import TAKEN
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from ..errors import ModelRuntimeError
-from ..prediction import Outcome
+from ..outcome import Outcome
 
 
 class Phase(enum.Enum):

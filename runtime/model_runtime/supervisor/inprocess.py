@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from ..errors import Cancelled, ModelError, ModelRuntimeError, NotServing, PredictionError
 from ..model import warmup
 from ..model.service import RuntimeService
-from ..prediction import Call, Outcome, Predictor
+from ..outcome import Call, Outcome
+from ..prediction import Predictor
 from .host import Cancellation, Done, HostState, Phase
 
 log = logging.getLogger(__name__)

@@ -31,8 +31,8 @@ from ..errors import (
     Violation,
 )
 from ..model.channel import FAILURE, Frame
-from ..model.process import METHODS
-from ..prediction import Outcome
+from ..model.config import METHODS
+from ..outcome import Outcome
 from .calls import Gone
 from .host import Cancellation, Done, HostState, Phase
 from .launch import Launch

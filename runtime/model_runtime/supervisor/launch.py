@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ..errors import InvalidSetting
 from ..model.channel import Channel
+from ..model.config import Config, ModelOptions
 from ..model.directory import ModelDirectory
-from ..model.process import Config
-from ..model.service import ModelOptions, RuntimeService
+from ..model.service import RuntimeService
 
 ENTRY = Path(__file__).parent.parent / "model" / "__main__.py"
 # A shell that waits for the server's end of a pipe to close, and then kills the model and all it has started. It can do so even

@@ -3,27 +3,27 @@
     decode_request(era, data)  ->  Request of Tensors  ->  array(tensor, dims), text(array)     what a model receives
     encode_response(era, outputs)  <-  Tensors  <-  tensor(value, dtype), map_tensor(...)        what it returned
 
-`PROTOCOLS` has these four steps' outer ones for each era, and for the Open Inference Protocol (`open_inference`).
+`CODECS` has the outer two of each line for every protocol, the Open Inference Protocol (`open_inference`) among them.
 
 Here belong the wire forms of tensors and the conversion of single values. What never belongs here: gRPC, signatures (a contract's
 field says dtype and dims, `prediction` hands them in), the user's code. Standard library and numpy only, Python 3.8.
 Errors: `wire.WireError` for bytes that are no message, `TensorError` for a tensor or value that cannot be what it must be.
 """
 
+from ..protocols import ERAS, Era
 from .arrays import array, text
+from .codecs import CODEC_BY_PATH, CODECS, Codec
 from .convert import dtype_of, map_tensor, mappings, tensor
 from .decode import Request, decode_request, decode_response
 from .encode import encode_request, encode_response
-from .eras import ERAS, Era
-from .protocols import PROTOCOL_BY_PATH, PROTOCOLS, Protocol
 from .tensor import Tensor, TensorError
 
 __all__ = [
+    "CODECS",
+    "CODEC_BY_PATH",
     "ERAS",
-    "PROTOCOLS",
-    "PROTOCOL_BY_PATH",
+    "Codec",
     "Era",
-    "Protocol",
     "Request",
     "Tensor",
     "TensorError",

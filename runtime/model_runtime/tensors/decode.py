@@ -13,8 +13,8 @@ import numpy as np
 
 from .. import wire
 from ..contract.types import DataType
+from ..protocols import Era
 from . import heads, numerics, varints
-from .eras import Era
 from .payloads import Payloads
 from .tensor import (
     CARRIERS,

@@ -14,9 +14,9 @@ import numpy as np
 
 from .. import wire
 from ..contract.types import DataType
+from ..protocols import Era
 from . import shapes, varints
 from .decode import Request
-from .eras import Era
 from .tensor import CARRIERS, MAP_VAL, NUMPY, STRING_VAL, VALUE_FIELDS, Shape, Tensor, TensorError
 
 if TYPE_CHECKING:

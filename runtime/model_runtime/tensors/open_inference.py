@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import wire
 from ..contract.types import DataType
+from ..protocols import DATATYPES
 from . import numerics, varints
 from .encode import Parts, add_strings, packed, shaped
 from .payloads import Payloads
@@ -22,27 +23,6 @@ from .tensor import EMPTY, MAX_RANK, NUMPY, Shape, Tensor, TensorError, ValueFie
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-SERVICE = "inference.GRPCInferenceService"
-MODEL_INFER = f"/{SERVICE}/ModelInfer"
-
-DATATYPES: Dict[DataType, str] = {
-    DataType.BOOL: "BOOL",
-    DataType.UINT8: "UINT8",
-    DataType.UINT16: "UINT16",
-    DataType.UINT32: "UINT32",
-    DataType.UINT64: "UINT64",
-    DataType.INT8: "INT8",
-    DataType.INT16: "INT16",
-    DataType.INT32: "INT32",
-    DataType.INT64: "INT64",
-    DataType.HALF: "FP16",
-    DataType.BFLOAT16: "BF16",
-    DataType.FLOAT: "FP32",
-    DataType.DOUBLE: "FP64",
-    DataType.STRING: "BYTES",
-}
-"""What the protocol calls the types that it can carry."""
 
 _TYPES = {name: dtype for dtype, name in DATATYPES.items()}
 _CONTENTS: Dict[int, ValueField] = {  # of InferTensorContents; 8 is bytes_contents

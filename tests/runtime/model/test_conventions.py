@@ -10,6 +10,7 @@ import pytest
 
 from model_runtime import tensors
 from model_runtime.contract import DataType
+from model_runtime.protocols import PROTOCOLS
 
 PROMISE = {
     "name": "twice",
@@ -59,7 +60,7 @@ ASYNC_OLD = OLD.replace("def twice", "async def twice")
 @pytest.mark.parametrize("era", ["0.0.5", "v2", "v3"])
 @pytest.mark.parametrize("code", [OLD, DEEP_IMPORTS, NUMPY_IN_MESSAGE_OUT, V3_TENSOR_OUT, NUMPY, ASYNC_OLD])
 def test_models_of_every_convention_answer_clients_of_every_era(serve: Any, code: str, era: str) -> None:
-    answer = serve(code, PROMISE).predict(X, protocol=tensors.PROTOCOLS[era])
+    answer = serve(code, PROMISE).predict(X, protocol=PROTOCOLS[era])
 
     assert answer["y"].tolist() == [2, 4]
 

@@ -17,6 +17,7 @@ from serving import Program, free_port, model_directory
 
 from model_runtime import RuntimeManager, tensors
 from model_runtime.client import Client
+from model_runtime.protocols import PROTOCOLS
 from model_runtime.settings import Settings
 
 X = {"x": tensors.tensor(np.array([1.0]))}
@@ -37,7 +38,7 @@ def test_metrics_tell_what_happened_and_what_is(serve: Any) -> None:
         client.predict({"x": tensors.tensor(np.array([value]))})
     for wrong in ({"x": tensors.tensor(np.array([-1.0]))}, {"x": tensors.tensor(1)}):
         with pytest.raises(grpc.RpcError):
-            client.predict(wrong, protocol=tensors.PROTOCOLS["v3"])
+            client.predict(wrong, protocol=PROTOCOLS["v3"])
 
     seen = scrape(port)
 

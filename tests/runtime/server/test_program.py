@@ -73,6 +73,17 @@ def test_while_the_model_loads_the_process_is_alive_and_says_so_to_the_manager(t
         assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+def test_the_server_never_loads_numpy_which_only_the_model_needs(tmp_path: Path) -> None:
+    with Program(model_directory(tmp_path), METRICS_PORT=str(free_port())) as program, program.client() as client:
+        program.wait_serving()
+        answer = client.predict(X)
+        mapped = Path(f"/proc/{program.process.pid}/maps").read_text()
+
+    assert answer["y"].tolist() == [1.0]
+    assert "grpc" in mapped
+    assert "numpy" not in mapped
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_in_flight_when_the_signal_arrives_is_answered(tmp_path: Path, number: signal.Signals) -> None:
     with Program(model_directory(tmp_path, SLOW_CALL)) as program:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from model_runtime import contract, tensors
 from model_runtime.errors import ModelFailure, PredictionError
 from model_runtime.model.service import Context, Request, RuntimeService
-from model_runtime.prediction import Call, Predictor
+from model_runtime.outcome import Call
+from model_runtime.prediction import Predictor
 
 ROWS = {"x": {"shape": [-1, 2], "type": "double"}, "s": {"shape": [-1], "type": "string"}}
 PROMISE = {

@@ -14,16 +14,16 @@ from model_runtime.contract.types import DataType
 
 def digest(name, data):
     """What came of one request, in words that are the same on every Python and numpy."""
-    protocol = tensors.PROTOCOLS[name]
+    codec = tensors.CODECS[name]
     try:
-        request = protocol.decode_request(data)
+        request = codec.decode_request(data)
     except (wire.WireError, tensors.TensorError) as error:
         return str(error)
     parts = [request[1:]]
     for field, tensor in request.inputs.items():
         parts.append((field, int(tensor.dtype), tensor.shape, tensor.problem, _plain(tensor.values), _array(tensor)))
     try:
-        parts.append(protocol.encode_response(request, request.inputs))
+        parts.append(codec.encode_response(request, request.inputs))
     except (tensors.TensorError, KeyError) as error:  # a KeyError: an output is asked for that is none of the inputs
         parts.append(str(error))
     return hashlib.sha256(repr(parts).encode()).hexdigest()

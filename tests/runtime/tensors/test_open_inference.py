@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from model_runtime import tensors
 from model_runtime.contract import DataType
+from model_runtime.protocols import DATATYPES
 from model_runtime.tensors import open_inference
-from model_runtime.tensors.open_inference import DATATYPES, InferRequest
+from model_runtime.tensors.open_inference import InferRequest
 
 
 @settings(max_examples=300)
