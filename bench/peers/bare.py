@@ -11,7 +11,7 @@ import lean
 
 
 def main(model_dir: str, port: str) -> None:
-    sys.path.insert(0, f"{model_dir}/files/src")
+    sys.path[:0] = [f"{model_dir}/files/src", f"{model_dir}/lib"]
     function = importlib.import_module("func_main").predict
 
     @cache
