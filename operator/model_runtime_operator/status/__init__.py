@@ -120,6 +120,8 @@ def _waiting_for(observed: Observed, numbers: Rollout) -> str:
         return f"{new} of {numbers.wanted} pods of the latest revision are ready"
     if numbers.replicas > numbers.updated:
         return f"{_pods(numbers.replicas - numbers.updated)} of older revisions are still ending"
+    if numbers.replicas > numbers.wanted:
+        return f"{_pods(numbers.replicas - numbers.wanted)} more than are wanted are still ending"
     return f"Service {observed.deployment['metadata']['name']} has no ready endpoint yet"
 
 

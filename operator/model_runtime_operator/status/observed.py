@@ -65,8 +65,8 @@ class Rollout:
 
     @property
     def is_complete(self) -> bool:
-        """Every pod is of the latest revision, and all that are wanted exist."""
-        return self.is_observed and self.replicas == self.updated and self.updated >= self.wanted
+        """Every pod is of the latest revision, and there are as many as are wanted: what a Deployment itself calls complete."""
+        return self.is_observed and self.replicas == self.updated == self.wanted
 
 
 def rollout(deployment: Object | None) -> Rollout:
