@@ -125,7 +125,7 @@ def _large(folder: Path, model: Path) -> Iterator[str]:
 def _rest(folder: Path, model: Path) -> Iterator[str]:
     starts = [_start_seconds(model) for _ in range(5)]
     with _server(OURS, model) as (process, _):
-        time.sleep(1.0)
+        time.sleep(1.0)  # what the start needed is given back
         server, *others = [_resident_mib(pid) for pid in _family(process.pid)]
     bare = _bare_numpy_mib()
     yield f"* Start of the program to SERVING, numpy-only model, with warm-up and trial: {statistics.median(starts):.2f} s"

@@ -42,7 +42,15 @@ SCHEMA: dict[str, dict[int, str]] = {
     "v3.tensor": {1: "enum", 2: "v3.shape", 4: "bytes", **_VALUES, 27: "v3.map"},
     "v3.shape": {1: "size*"},
     "v3.map": {1: "v3.entry"},
-    "infer.request": {1: "text", 2: "text", 3: "text", 4: "infer.entry", 5: "infer.input", 6: "infer.output", 7: "raw"},
+    "infer.request": {
+        1: "text",
+        2: "text",
+        3: "text",
+        4: "infer.entry",
+        5: "infer.input",
+        6: "infer.output",
+        7: "bytes",
+    },
     "infer.entry": {1: "text", 2: "infer.parameter"},
     "infer.parameter": {1: "varint", 2: "varint", 3: "text", 4: "f64", 5: "varint"},
     "infer.input": {1: "text", 2: "datatype", 3: "size*", 4: "infer.entry", 5: "infer.contents"},
@@ -203,8 +211,6 @@ def _sensible_inference(rng: Random, depth: int) -> bytes:
 def _leaf(rng: Random, number: int, what: str) -> bytes:
     if what == "datatype":
         return wire.length_field(number, rng.choice([*_DATATYPES, "FP8", ""]).encode())
-    if what == "raw":
-        what = "bytes"
     if what in ("text", "bytes"):
         return wire.length_field(
             number, rng.choice(_TEXTS) if what == "text" else rng.randbytes(rng.choice((0, 1, 4, 8, 16, 24)))

@@ -74,23 +74,23 @@ class Echo(RuntimeService):
 
 def predict(name: str, data: bytes) -> None:
     """A request to a model that promises just what the request holds, and echoes it, is answered or is the client's fault."""
-    codec = tensors.CODECS[name]
+    spoken = tensors.CODECS[name]
     sent: dict[str, tensors.Tensor] = {}
     try:
-        sent = codec.decode_request(data).inputs
+        sent = spoken.decode_request(data).inputs
         fields = tuple(Field(name, tensor.dtype) for name, tensor in sent.items())
         promise = Contract((Signature("echo", fields, fields or ANYTHING.signatures[0].outputs),))
     except (WireError, tensors.TensorError, ContractError):
         promise = ANYTHING
     try:
-        answer = Predictor(Echo("/nowhere", promise)).handle(codec.protocol.path, data)
+        answer = Predictor(Echo("/nowhere", promise)).handle(spoken.protocol.path, data)
     except InvalidRequest:
         return
     except OutputMismatch as error:
         assert not sent or all("empty" in violation.message for violation in error.violations), error
         return
-    wanted = codec.wanted(codec.decode_request(data))
-    assert codec.decode_response(answer).keys() == (set(wanted) or sent.keys())
+    wanted = spoken.wanted(spoken.decode_request(data))
+    assert spoken.decode_response(answer).keys() == (set(wanted) or sent.keys())
 
 
 ANYTHING = Contract((Signature("echo", (Field("x"),), (Field("x"),)),))
