@@ -1,5 +1,5 @@
 {{/* The name of the chart's objects: the release's, with the chart's where it lacks it. */}}
-{{- define "mro.fullname" -}}
+{{- define "model-runtime-operator.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
 {{- else -}}
@@ -9,29 +9,29 @@
 {{- end -}}
 
 {{/* The name of what belongs to the whole cluster: a release in another namespace has another. */}}
-{{- define "mro.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "mro.fullname" .) -}}
+{{- define "model-runtime-operator.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "model-runtime-operator.fullname" .) -}}
 {{- end -}}
 
-{{- define "mro.selector" -}}
+{{- define "model-runtime-operator.selector" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- define "mro.labels" -}}
-{{ include "mro.selector" . }}
+{{- define "model-runtime-operator.labels" -}}
+{{ include "model-runtime-operator.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: model-runtime
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
-{{- define "mro.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default (ternary (include "mro.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- define "model-runtime-operator.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "model-runtime-operator.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
 {{/* An image's reference: list $ "operator" or list $ "runtime". */}}
-{{- define "mro.image" -}}
+{{- define "model-runtime-operator.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index $root.Values.image (index . 1) -}}
 {{- with $root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
@@ -39,6 +39,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 
 {{/* Where the smallest ModelRuntime may be tried: a namespace that is watched. */}}
-{{- define "mro.testNamespace" -}}
+{{- define "model-runtime-operator.testNamespace" -}}
 {{- first (append .Values.watchNamespaces .Release.Namespace) -}}
 {{- end -}}
