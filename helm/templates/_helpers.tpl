@@ -24,6 +24,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: model-runtime
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml (omit . "app.kubernetes.io/name" "app.kubernetes.io/instance") }}
+{{- end }}
 {{- end -}}
 
 {{- define "model-runtime-operator.serviceAccount" -}}
@@ -34,8 +37,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- define "model-runtime-operator.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index $root.Values.image (index . 1) -}}
-{{- with $root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
+{{- with default $root.Values.image.registry ($root.Values.global).imageRegistry }}{{ trimSuffix "/" . }}/{{ end }}{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
 {{- with $image.digest }}@{{ . }}{{ end }}
+{{- end -}}
+
+{{/* The pull secrets of the operator's image, global ones first, without repetition. */}}
+{{- define "model-runtime-operator.pullSecrets" -}}
+{{- $names := list -}}
+{{- range concat (default list (.Values.global).imagePullSecrets) .Values.image.pullSecrets -}}
+{{- $names = append $names (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- with uniq $names }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
 {{/* Where the smallest ModelRuntime may be tried: a namespace that is watched. */}}

@@ -40,6 +40,10 @@ BAD = [
     (("metrics.serviceMonitor.interval=soon",), "'/metrics/serviceMonitor/interval'"),
     (("log.level=loud",), "'/log/level': value must be one of"),
     (("resyncSeconds=0",), "'/resyncSeconds': minimum"),
+    (("global.imageRegistry=a b",), "'/global/imageRegistry'"),
+    (("probes.liveness.periodseconds=1",), "'/probes/liveness': additional properties 'periodseconds' not allowed"),
+    (("podDisruptionBudget.minAvailable=half",), "'/podDisruptionBudget/minAvailable'"),
+    (("metrics.podMonitor.scrapeTimeout=soon",), "'/metrics/podMonitor/scrapeTimeout'"),
     (("nodeSelector.disk=1",), "'/nodeSelector/disk': got number, want string"),
     (
         ("metrics.serviceMonitor.enabled=true", "metrics.service.enabled=false"),
@@ -57,14 +61,17 @@ def test_a_bad_value_is_refused_by_its_name(helm: Helm, chosen: tuple[str, ...],
 def test_the_schema_and_the_values_know_the_same_keys() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     documented = {value.key for value in values.read(CHART / "values.yaml")}
-    assert set(_keys(schema, schema["definitions"])) - {"global"} == documented
+    assert set(_keys(schema, schema["definitions"])) == documented
+
+
+_PROBES = ("probes.startup", "probes.liveness", "probes.readiness")
 
 
 def _keys(schema: dict[str, Any], definitions: dict[str, Any], prefix: str = "") -> list[str]:
     found = []
     for name, part in schema["properties"].items():
         part = definitions[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
-        is_group = "properties" in part and f"{prefix}{name}" != "resources"
+        is_group = "properties" in part and f"{prefix}{name}" not in ("resources", *_PROBES)
         found += _keys(part, definitions, f"{prefix}{name}.") if is_group else [f"{prefix}{name}"]
     return found
 
@@ -103,6 +110,93 @@ def test_images_come_from_the_registry_and_by_the_digest_that_is_named(helm: Hel
     assert runtime in _container(deployment)["env"]
 
 
+def test_global_values_choose_the_registry_and_pull_secrets(helm: Helm) -> None:
+    chosen = "global.imageRegistry=mirror.example.com,image.registry=other.example.com,global.imagePullSecrets={a,b}"
+    [deployment] = of_kind(helm.render("--set", f"{chosen},image.pullSecrets[0].name=b"), "Deployment")
+    assert _container(deployment)["image"].startswith("mirror.example.com/model-runtime-operator:")
+    runtime = next(each for each in _container(deployment)["env"] if each["name"] == "RUNTIME_IMAGE")
+    assert runtime["value"].startswith("mirror.example.com/model-runtime:")
+    assert deployment["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "a"}, {"name": "b"}]
+
+
+def test_the_pods_of_the_operator_can_be_shaped(helm: Helm) -> None:
+    chosen = {
+        "envFrom": [{"configMapRef": {"name": "proxies"}}],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+        "deploymentAnnotations": {"a": "b"},
+        "commonLabels": {"team": "ml", "app.kubernetes.io/name": "no"},
+        "strategy": {"type": "Recreate"},
+        "podSecurityContext": {"runAsUser": 1000},
+        "securityContext": {"privileged": False},
+        "terminationGracePeriodSeconds": 60,
+        "probes": {"liveness": {"periodSeconds": 20}},
+    }
+    options = [part for name, value in chosen.items() for part in ("--set-json", f"{name}={json.dumps(value)}")]
+    rendered = helm.render(*options)
+    [deployment] = of_kind(rendered, "Deployment")
+    pod, container = deployment["spec"]["template"]["spec"], _container(deployment)
+    assert container["envFrom"] == chosen["envFrom"]
+    assert pod["volumes"][-1]["name"] == container["volumeMounts"][-1]["name"] == "ca"
+    assert deployment["metadata"]["annotations"] == {"a": "b"}
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    assert pod["securityContext"]["runAsUser"] == 1000
+    assert container["securityContext"]["privileged"] is False
+    assert pod["terminationGracePeriodSeconds"] == 60
+    assert (container["livenessProbe"]["periodSeconds"], container["livenessProbe"]["timeoutSeconds"]) == (20, 5)
+    labelled = [item for item in rendered if item["kind"] != "CustomResourceDefinition"]
+    assert {item["metadata"]["labels"].get("team") for item in labelled} == {"ml"}
+    names = {item["metadata"]["labels"].get("app.kubernetes.io/name") for item in rendered}
+    assert names == {"model-runtime-operator", None}  # None: the objects of `helm test`, which no selector may match
+
+
+def test_extra_objects_are_rendered_as_templates(helm: Helm) -> None:
+    extra = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-extra"}},
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: plain}}",
+    ]
+    rendered = helm.render("--set-json", f"extraObjects={json.dumps(extra)}")
+    assert {item["metadata"]["name"] for item in of_kind(rendered, "ConfigMap")} == {"mro-extra", "plain"}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "endpoints"), [("serviceMonitor", "endpoints"), ("podMonitor", "podMetricsEndpoints")]
+)
+def test_monitors_take_what_the_prometheus_operator_offers(helm: Helm, monitor: str, endpoints: str) -> None:
+    chosen = {
+        "enabled": True, "namespace": "monitoring", "scrapeTimeout": "7s", "labels": {"release": "prometheus"},
+        "relabelings": [{"action": "labeldrop", "regex": "pod"}], "metricRelabelings": [{"action": "drop", "regex": "x"}],
+    }  # fmt: skip
+    rendered = helm.render("--set-json", f"metrics.{monitor}={json.dumps(chosen)}")
+    [found] = of_kind(rendered, monitor[0].upper() + monitor[1:])
+    [endpoint] = found["spec"][endpoints]
+    assert found["metadata"]["namespace"] == "monitoring"
+    assert found["metadata"]["labels"]["release"] == "prometheus"
+    assert endpoint["scrapeTimeout"] == "7s"
+    assert endpoint["relabelings"][-1] == chosen["relabelings"][0]
+    assert endpoint["metricRelabelings"] == chosen["metricRelabelings"]
+
+
+def test_the_ha_values_name_no_class_of_a_cloud_and_follow_the_names(helm: Helm) -> None:
+    [deployment] = of_kind(
+        helm.render("-f", str(CHART / "values-ha.yaml"), "--set", "nameOverride=other"), "Deployment"
+    )
+    pod = deployment["spec"]["template"]["spec"]
+    assert "priorityClassName" not in pod
+    [term] = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    [spread] = pod["topologySpreadConstraints"]
+    selector = deployment["spec"]["selector"]
+    assert term["podAffinityTerm"]["labelSelector"] == spread["labelSelector"] == selector
+    assert selector["matchLabels"]["app.kubernetes.io/name"] == "other"
+
+
+def test_a_disruption_budget_takes_either_bound(helm: Helm) -> None:
+    for chosen, spec in (("minAvailable=50%", {"minAvailable": "50%"}), ("maxUnavailable=1", {"maxUnavailable": 1})):
+        [budget] = of_kind(helm.render("--set", f"replicas=3,podDisruptionBudget.{chosen}"), "PodDisruptionBudget")
+        bounds = {key: value for key, value in budget["spec"].items() if key in ("minAvailable", "maxUnavailable")}
+        assert bounds == spec
+
+
 def test_two_operators_have_a_disruption_budget_and_one_has_none(helm: Helm) -> None:
     assert of_kind(helm.render(), "PodDisruptionBudget") == []
     [budget] = of_kind(helm.render("-f", str(CHART / "values-ha.yaml")), "PodDisruptionBudget")
@@ -120,11 +214,12 @@ def test_a_namespaced_operator_gets_nothing_that_belongs_to_the_cluster(helm: He
     assert sorted(item["metadata"]["namespace"] for item in of_kind(rendered, "Role")) == ["a", "b", "operators"]
 
 
-def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
+@pytest.mark.parametrize("file", ["dashboards/model-runtime.json", "files/alerts.yaml"])
+def test_dashboards_and_alerts_ask_only_for_metrics_that_exist(file: str) -> None:
     operators = {name for metric in REGISTRY.collect() for name in _series(metric) if "operator" in name}
     assert metrics.LEADING is not None
-    asked = set(re.findall(r"model_runtime_[a-z_]+", (CHART / "dashboards" / "model-runtime.json").read_text()))
-    asked -= {"model_runtime"}
+    asked = set(re.findall(r"model_runtime_[a-z_]+", (CHART / file).read_text()))
+    asked -= {"model_runtime", "model_runtime_operator_api_seconds"}  # the latter stands in a text, without its suffix
     of_runtime = {name for name in asked if not name.startswith("model_runtime_operator_")}
     assert asked - of_runtime <= operators
     source = (ROOT / "runtime" / "model_runtime" / "server" / "metrics.py").read_text()

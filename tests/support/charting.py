@@ -25,6 +25,12 @@ EVERYTHING = (
         "podLabels.team=a,podAnnotations.note=b,nodeSelector.disk=fast,priorityClassName=system-cluster-critical",
     ),
     *("--set", "tolerations[0].operator=Exists", "--set-json", 'serviceAccount.annotations={"a":"b"}'),
+    *("--set", "commonLabels.team=a,deploymentAnnotations.note=b,podDisruptionBudget.maxUnavailable=1"),
+    *("--set-json", 'envFrom=[{"configMapRef":{"name":"proxies","optional":true}}]'),
+    *("--set-json", 'extraVolumes=[{"name":"ca","configMap":{"name":"ca"}}]'),
+    *("--set-json", 'extraVolumeMounts=[{"name":"ca","mountPath":"/ca"}]'),
+    *("--set-json", 'networkPolicy.extraEgress=[{"ports":[{"port":3128,"protocol":"TCP"}]}]'),
+    *("--set-json", 'extraObjects=[{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"extra"}}]'),
     *("--set-json", 'networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"team":"monitoring"}}}]'),
 )
 

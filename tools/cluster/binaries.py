@@ -61,10 +61,12 @@ PROGRAMS: dict[str, Program] = {
     "helm": Program("helm", "helm.sh/helm/v4/cmd/helm", "version"),
     "ghz": Program("ghz", "github.com/bojand/ghz/cmd/ghz"),
     "grpcurl": Program("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl"),
+    "promtool": Program("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
+    "actionlint": Program("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 # What the everyday tests need, and the node. The others are built when somebody asks for them.
-TESTS = (*CONTROL_PLANE, "kwok", "kstatus", "helm")
+TESTS = (*CONTROL_PLANE, "kwok", "kstatus", "helm", "promtool", "actionlint")
 NODE = (
     *CONTROL_PLANE,
     *("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pause", "registry", "coredns"),
