@@ -129,13 +129,34 @@ def test_two_releases_share_a_cluster_when_one_of_them_has_the_crd(releases: Hel
 
 
 def test_install_yaml_applies_alone_and_again_without_a_change(plane: ControlPlane) -> None:
-    apply = ("apply", "--server-side", "--validate=strict", "-f", str(INSTALL))
+    apply = ("apply", "--server-side", "--field-manager=helm", "--validate=strict", "-f", str(INSTALL))
     try:
         _applied(plane, *apply)
         before = {item["kind"]: item["metadata"].get("generation") for item in _installed(plane)}
         _applied(plane, *apply)
         assert {item["kind"]: item["metadata"].get("generation") for item in _installed(plane)} == before
         assert not [item for item in _installed(plane) if "Helm" in json.dumps(item)]
+    finally:
+        plane.kubectl("delete", "-f", str(INSTALL), "--ignore-not-found", "--wait=true")
+
+
+def test_the_way_from_install_yaml_to_helm_and_back_has_no_conflict(releases: Helm, plane: ControlPlane) -> None:
+    release = ("model-runtime-operator", str(CHART), "--namespace", "model-runtime-system")
+    apply = ("apply", "--server-side", "--field-manager=helm", "-f", str(INSTALL))
+    try:
+        _applied(plane, *apply)
+        plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=20s")
+        plane.kubectl("apply", "-f", "-", text=json.dumps(runtime("kept")))
+        kept, uid = _object(plane, "modelruntime", "kept"), _object(plane, "crd", CRD_NAME)["metadata"]["uid"]
+        for _ in range(2):  # there and back, and there again
+            releases("upgrade", "--install", *release, "--take-ownership")
+            releases("upgrade", *release, "--set", "replicas=2,workers=4")
+            releases("upgrade", *release, "--set", "replicas=1")
+            _applied(plane, *apply)
+            plane.kubectl("-n", "model-runtime-system", "delete", "secret", "-l", "owner=helm")
+            assert not [item for item in _installed(plane) if "Helm" in json.dumps(item)]
+        assert _object(plane, "modelruntime", "kept") == kept
+        assert _object(plane, "crd", CRD_NAME)["metadata"]["uid"] == uid
     finally:
         plane.kubectl("delete", "-f", str(INSTALL), "--ignore-not-found", "--wait=true")
 

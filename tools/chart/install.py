@@ -40,7 +40,7 @@ def _without_helm(document: str) -> str:
 
 _OF_HELM = re.compile(r"^# Source: |^ +helm\.sh/chart: |^ +app\.kubernetes\.io/managed-by: Helm$")
 _HEAD = f"""# GENERATED from helm/ by `make render`. Installs the operator without Helm:
-#   kubectl apply --server-side -f manifests/install.yaml
+#   kubectl apply --server-side --field-manager=helm -f manifests/install.yaml
 apiVersion: v1
 kind: Namespace
 metadata:

@@ -85,11 +85,11 @@ helm install model-runtime-operator helm --namespace model-runtime-system --crea
 helm test model-runtime-operator --namespace model-runtime-system
 ```
 
-`-f values-ha.yaml` runs two operators apart. The CustomResourceDefinition is upgraded with the chart and outlives
-`helm uninstall`, as do all ModelRuntimes, which go on serving. Without Helm: `kubectl apply --server-side -f
-manifests/install.yaml`, which is rendered from this chart.
+`-f values-ha.yaml` runs two operators on different nodes. The CustomResourceDefinition is upgraded with the chart. It outlives
+`helm uninstall`, as do all ModelRuntimes, which continue to serve. To install without Helm, apply
+[manifests/install.yaml](../manifests/install.yaml), which is rendered from this chart.
 
-How to go on is told by the notes after the installation and by [docs/kubernetes.md](../docs/kubernetes.md).
+The notes after the installation and [docs/kubernetes.md](../docs/kubernetes.md) describe the next steps.
 
 ## Values
 
