@@ -12,8 +12,9 @@ from typing import Any
 
 from . import metrics
 from .cluster import Cluster, ClusterError, NotLeading
+from .cluster.access import Access
 from .cluster.cache import Cache
-from .cluster.connection import Connection, access
+from .cluster.connection import Connection
 from .cluster.informer import Informer
 from .cluster.kinds import MODEL_RUNTIME, OBSERVED, Key, key_of
 from .cluster.lease import AlwaysLeading, Election
@@ -46,7 +47,7 @@ class Engine:
 
     @classmethod
     async def start(cls, settings: Settings) -> Engine:
-        connection = Connection(await access(settings.kubeconfig))
+        connection = Connection(Access(settings))
         engine = cls(settings, connection, await _platform(settings, connection))
         engine._spawn()
         return engine
