@@ -27,6 +27,7 @@ class Settings:
     lease_namespace: str = "default"
     lease_name: str = "model-runtime-operator"
     identity: str = "model-runtime-operator"
+    pod_uid: str = ""  # if it is a pod
     workers: int = 8
     resync_seconds: float = 600.0
     http_port: int = 8080
@@ -51,6 +52,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         lease_namespace=given.get("POD_NAMESPACE", "default"),
         lease_name=given.get("LEASE_NAME", "model-runtime-operator"),
         identity=given.get("POD_NAME", f"{socket.gethostname()}-{os.getpid()}"),
+        pod_uid=given.get("POD_UID", ""),
         workers=int(_number(given, "WORKERS", 8, 1, 256)),
         resync_seconds=_number(given, "RESYNC_SECONDS", 600, 1, 86400),
         http_port=int(_number(given, "HTTP_PORT", 8080, 0, 65535)),

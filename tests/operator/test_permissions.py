@@ -25,6 +25,7 @@ LEASES = [
         "resourceNames": ["model-runtime-operator"],
         "verbs": ["get", "update"],
     },
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
 ]  # as helm/templates/rbac.yaml has them, in the operator's own namespace
 
 
