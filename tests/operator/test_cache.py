@@ -56,7 +56,7 @@ def test_what_is_returned_is_the_callers_own(cache: Cache) -> None:
 
 
 def test_text_of_any_kind_is_kept_as_it_came(cache: Cache) -> None:
-    text = "tab\t quote\" snow\u2603 lone\ud800 \U0001f600"
+    text = 'tab\t quote" snow\u2603 lone\ud800 \U0001f600'
     cache.put(SERVICE, item("a", 1, spec={"text": text}))
     assert (cache.get(SERVICE, ("n", "a")) or {})["spec"]["text"] == text
 

@@ -29,7 +29,7 @@ def _as_pod(server: str) -> kopf.ConnectionInfo:
 def _by_kubeconfig(kubeconfig: Path) -> kopf.ConnectionInfo:
     try:
         found = kopf.login_with_kubeconfig(settings=kopf.OperatorSettings())
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the file is a person's: kopf raises whatever its content leads to
         raise InvalidSetting(f"KUBECONFIG: {kubeconfig} cannot be used: {type(error).__name__}: {error}") from None
     if found is None or not found.server:
         raise InvalidSetting(f"KUBECONFIG: expected a cluster with a server in {kubeconfig}, found none")

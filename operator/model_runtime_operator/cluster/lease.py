@@ -1,7 +1,8 @@
 """Leader election by a Lease that is renewed every few seconds. A replica that is not certain to hold it never writes.
 
-A leader that is stopped gives the Lease up. A leader whose pod no longer exists is followed after a few seconds, and any other one when nobody has
-seen the Lease change for its duration, measured by each replica's own monotonic clock, so that wrong wall clocks do no harm.
+A leader that is stopped gives the Lease up. A leader whose pod no longer exists is followed after a few seconds. Any
+other leader is followed when nobody has seen the Lease change for its duration, measured by each replica's own
+monotonic clock, so that wrong wall clocks do no harm.
 """
 
 from __future__ import annotations
