@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 
-import kopf
-from kopf._core.engines.peering import Identity
+from model_runtime import extras
 
-from . import handlers  # noqa: F401 - registers itself with kopf
-from .cluster import access
-from .settings import InvalidSetting, from_environment
+try:
+    import kopf
+    from kopf._core.engines.peering import Identity
+
+    from . import handlers  # noqa: F401 - registers itself with kopf
+    from .settings import InvalidSetting, from_environment
+except ModuleNotFoundError as error:
+    sys.exit(extras.report(error, "operator"))
 
 
 def main() -> int:
     try:
         settings = from_environment()
-        access.login(settings)  # refused here in one line, rather than by kopf in many
     except InvalidSetting as error:
         sys.stderr.write(f"model-runtime-operator: {error}\n")
         return 2

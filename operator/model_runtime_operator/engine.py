@@ -12,12 +12,11 @@ from typing import Any
 
 from . import metrics
 from .cluster import Cluster, ClusterError, NotLeading
-from .cluster.access import Access
 from .cluster.cache import Cache
-from .cluster.connection import Connection
+from .cluster.connection import Connection, access
 from .cluster.informer import Informer
 from .cluster.kinds import MODEL_RUNTIME, OBSERVED, Key, key_of
-from .cluster.lease import AlwaysLeading, Election, Replica
+from .cluster.lease import AlwaysLeading, Election
 from .desired import Platform
 from .queue import Queue
 from .reconcile import reconcile
@@ -47,7 +46,7 @@ class Engine:
 
     @classmethod
     async def start(cls, settings: Settings) -> Engine:
-        connection = Connection(Access(settings))
+        connection = Connection(await access(settings.kubeconfig))
         engine = cls(settings, connection, await _platform(settings, connection))
         engine._spawn()
         return engine
@@ -87,8 +86,9 @@ class Engine:
         if not settings.leader_election:
             metrics.LEADING.set(1)
             return AlwaysLeading()
-        replica = Replica(settings.identity, settings.pod_uid)
-        return Election(self._connection, settings.lease_namespace, settings.lease_name, replica, self._on_leading)
+        return Election(
+            self._connection, settings.lease_namespace, settings.lease_name, settings.identity, self._on_leading
+        )
 
     def _spawn(self) -> None:
         work = [(f"watch of {each.kind.name}", each.run()) for each in self.informers]

@@ -19,8 +19,6 @@ LABEL = f"{GROUP}/modelruntime"  # on everything of ours, pods included: its val
 APPLIED = f"{GROUP}/applied"  # annotation: the hash of the object as we last applied it
 FILES_DIGEST = f"{GROUP}/files"  # pod annotation: the digest of files that the pods see under an unchanging name
 
-HOLDER_POD = f"{GROUP}/holder-pod"  # annotation of our Lease: the uid of the pod that holds it, if it is a pod
-
 CONTAINER = "runtime"
 PORT_NAME = "grpc"
 

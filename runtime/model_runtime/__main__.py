@@ -2,9 +2,18 @@
 
 import sys
 
+from . import extras
+
+
+def command_line() -> int:
+    """Runs `model-runtime`, and returns its exit status."""
+    return extras.run("model_runtime.cli", "runtime")
+
+
+def program() -> int:
+    """Runs the image's program, and returns its exit status."""
+    return extras.run("model_runtime.server.program", "runtime")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        from .cli import main
-    else:
-        from .server.program import main
-    sys.exit(main())
+    sys.exit(command_line() if len(sys.argv) > 1 else program())

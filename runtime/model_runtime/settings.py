@@ -241,8 +241,18 @@ def _parse(setting: dataclasses.Field[Any], text: str) -> Any:
         raise InvalidSetting(f"{setting.metadata['variable']}: {error}, got {text!r}") from None
 
 
+def problem(variable: str, text: str) -> str:
+    """Returns what a setting's variable expects instead of `text`; nothing where it would be accepted."""
+    [setting] = [each for each in dataclasses.fields(Settings) if each.metadata["variable"] == variable]
+    try:
+        setting.metadata["parse"](text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def export(variables: Mapping[str, str]) -> None:
-    """Puts a ModelRuntime's `env` into this process's environment; what is set already stays, as a person meant it."""
+    """Adds a ModelRuntime's settings and `env` to this process's environment. What is set already stays."""
     for name, text in variables.items():
         os.environ.setdefault(name, text)
 

@@ -1,4 +1,4 @@
-"""`model-runtime check`: whether a running runtime, or a model directory, keeps the rules that clients and clusters rely on."""
+"""`model-runtime check`: tests a running runtime, or a model directory, against the rules that clients and clusters rely on."""
 
 from __future__ import annotations
 
@@ -18,37 +18,54 @@ from ..model.service import RuntimeService
 from ..prediction import Predictor
 from ..protocols import PROTOCOL_BY_PATH, PROTOCOLS, Protocol
 from ..tensors import CODECS, Tensor
-from .predict import asked_contract, contract_of, failure
+from . import inspect, options
+from .predict import failure
 
 V2 = PROTOCOLS["v2"]
 _STATUS_SERVING = b"\x08\x01"  # StatusResponse {1: SERVING}
 
 
 class Finding(NamedTuple):
-    """One rule, and how it was kept: None for kept, else what came instead."""
+    """One rule; `problem` is None where it is kept, else what came instead."""
 
     rule: str
     problem: str | None = None
 
 
+def _target(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    return value if value and Path(value).is_dir() else options.target(context, parameter, value)
+
+
 @click.command()
-@click.argument("target", metavar="HOST:PORT|DIR")
-@click.option(
-    "--contract",
-    "contract_path",
-    type=click.Path(exists=True, path_type=Path),
-    help="The contract of a runtime that cannot be asked.",
-)
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for each answer.")
-def check(target: str, contract_path: Path | None, timeout: float) -> int:
+@click.argument("target", metavar="HOST:PORT|DIR", callback=_target)
+@options.contract
+@options.timeout(30.0)
+@options.tls
+def check(
+    target: str,
+    contract_path: Path | None,
+    timeout: float,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> int:
     """Check a running runtime (HOST:PORT), or a model directory (DIR), rule by rule.
 
     A runtime is sent predictions made up from its contract over every protocol's path, and wrong ones. A directory's model is
     loaded into this process and called once.
+    A rule that is broken, or a runtime that cannot be reached, ends the command with exit status 1.
     """
-    is_directory = Path(target).is_dir()
-    findings = list(_directory(Path(target)) if is_directory else _runtime(target, contract_path, timeout))
-    for finding in findings:
+    credentials = options.credentials(tls_ca, tls_cert, tls_key)
+    if Path(target).is_dir():
+        return _report(_directory(Path(target)))
+    with Client(target, credentials=credentials, timeout=timeout) as runtime:
+        return _report(_runtime(runtime, contract_path))
+
+
+def _report(found: Iterator[Finding]) -> int:
+    findings = []
+    for finding in found:  # each is printed when it is known: a slow rule does not hide those before it
+        findings.append(finding)
         click.echo(
             f"{'ok  ' if finding.problem is None else 'FAIL'}  {finding.rule}"
             + (f": {finding.problem}" if finding.problem else "")
@@ -74,24 +91,36 @@ def _directory(path: Path) -> Iterator[Finding]:
             yield Finding(f"{signature.name} answers a made-up request within its contract")
     except ModelRuntimeError as error:
         yield Finding(type(error).__name__, str(error))
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - the model's code raises anything, SystemExit included
+        yield Finding("the model's code raises errors that the runtime knows", f"{type(error).__name__}: {error}")
 
 
 # A running runtime --------------------------------------------------------------------------------------------------
 
 
-def _runtime(target: str, contract_path: Path | None, timeout: float) -> Iterator[Finding]:
-    with Client(target, timeout=timeout) as runtime:
-        try:
-            grpc.channel_ready_future(runtime.channel).result(timeout)
-        except grpc.FutureTimeoutError:
-            yield Finding("the runtime can be reached", f"no connection to {target} within {timeout:g} s")
+def _runtime(runtime: Client, contract_path: Path | None) -> Iterator[Finding]:
+    known = inspect.read(contract_path)[1] if contract_path else None
+    try:
+        runtime.health("")
+    except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            yield Finding("the runtime can be reached", f"no connection to {failure(error, runtime.target)}")
             return
-        yield from _discovery(runtime)
-        known = contract_of(contract_path) if contract_path else asked_contract(runtime)
-        if known is None:
-            yield Finding("the contract is known", "the runtime does not tell its contract; give it with --contract")
-            return
-        yield from _predictions(runtime, known)
+    yield from _discovery(runtime)
+    try:
+        known = known or runtime.told_contract()
+    except (grpc.RpcError, ModelRuntimeError) as error:
+        yield Finding(
+            "the contract can be asked for",
+            str(failure(error, "an error") if isinstance(error, grpc.RpcError) else error),
+        )
+        return
+    if known is None:
+        yield Finding("the contract is known", "the runtime does not tell its contract; give it with --contract")
+        return
+    yield from _predictions(runtime, known)
 
 
 def _discovery(runtime: Client) -> Iterator[Finding]:
@@ -153,9 +182,11 @@ def _names(runtime: Client, inputs: Mapping[str, Tensor], protocol: Protocol, si
 
 
 def _expect(rule: str, wanted: object, call: Callable[..., object], *arguments: object) -> Finding:
-    """Whether the call gives what is wanted: a value, or an error of that status code."""
+    """Calls, and compares what comes with what is wanted: a value, or an error of that status code."""
     try:
         got = call(*arguments)
     except grpc.RpcError as error:
         return Finding(rule, None if error.code() is wanted else f"expected {wanted}, got {failure(error, 'an error')}")
+    except ModelRuntimeError as error:
+        return Finding(rule, f"expected {wanted}, got {error}")
     return Finding(rule, None if got == wanted else f"expected {wanted}, got {got!r}")

@@ -1,4 +1,4 @@
-"""`model-runtime inspect`: what a contract or a model directory promises, in words, YAML or as a comparison."""
+"""`model-runtime inspect`: a contract or a model directory, as text, as YAML, or compared with another."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from .. import contract
 from ..contract import Contract, binary
 from ..errors import ContractError
 from ..model.directory import ModelDirectory
+from . import files
+
+_MAX_CONTRACT = 64 * files.MIB
 
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="DIR|CONTRACT.PROTOBIN")
-@click.option("--yaml", "as_yaml", is_flag=True, help="Print the contract in serving.yaml's notation.")
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print the contract in the notation of serving.yaml.")
 @click.option(
     "--against",
     type=click.Path(exists=True, path_type=Path),
@@ -24,9 +27,9 @@ from ..model.directory import ModelDirectory
 )
 def inspect(path: Path, as_yaml: bool, against: Path | None) -> int:
     """Show the contract of a model directory or of a contract.protobin of any era."""
-    data, found = _read(path)
+    data, found = read(path)
     if against is not None:
-        return _compare(_read(against)[1], found)
+        return _compare(read(against)[1], found)
     if as_yaml:
         click.echo(yaml.safe_dump(contract.format(found), sort_keys=False, default_flow_style=None), nl=False)
         return 0
@@ -39,10 +42,11 @@ def inspect(path: Path, as_yaml: bool, against: Path | None) -> int:
     return 0
 
 
-def _read(path: Path) -> tuple[bytes, Contract]:
+def read(path: Path) -> tuple[bytes, Contract]:
+    """Returns the bytes and the contract of a contract.protobin, or of the one in a directory. Raises ContractError."""
     file = path / contract.CONTRACT_FILE if path.is_dir() else path
     try:
-        data = file.read_bytes()
+        data = files.read(file, _MAX_CONTRACT)
         return data, contract.read(data)
     except OSError as error:
         raise ContractError(f"{file}: {error.strerror}") from None
@@ -59,8 +63,8 @@ def _compare(old: Contract, new: Contract) -> int:
 
 
 def _show_directory(directory: ModelDirectory) -> None:
-    files = [path for path in sorted(directory.files.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
-    size = sum(path.stat().st_size for path in files)
-    click.echo(f"{len(files)} files, {size} bytes, below {directory.files}")
+    held = [path for path in sorted(directory.files.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    size = sum(path.stat().st_size for path in held)
+    click.echo(f"{len(held)} files, {size} bytes, below {directory.files}")
     if not directory.entry.is_file():
         click.echo(f"missing: {directory.entry}", err=True)

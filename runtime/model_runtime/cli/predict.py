@@ -1,8 +1,9 @@
-"""`model-runtime predict`: one request to a running runtime, ours or Hydrosphere's own, and its answer."""
+"""`model-runtime predict`: sends one request to a running runtime, this project's or Hydrosphere's own."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,42 +12,38 @@ import click
 import grpc
 import numpy as np
 
-from .. import client, contract
+from .. import client
 from ..client import Client
-from ..contract import CONTRACT_FILE, Contract, Signature
+from ..contract import Contract, Signature
 from ..protocols import PROTOCOLS
-from . import arguments
+from . import arguments, inspect, options
 
 ANSWER_FORMATS = ("json", "table")
 PREVIEW_VALUES = 8
 
 
 @click.command()
-@click.argument("target", metavar="HOST:PORT")
+@click.argument("target", metavar="HOST:PORT", callback=options.target)
 @click.argument("inputs", nargs=-1)
 @click.option(
     "--protocol",
     type=click.Choice(list(PROTOCOLS)),
     default="v2",
     show_default=True,
-    help="An era of Hydrosphere's (TensorFlow Serving's is v2), or KServe's.",
+    help="An era of Hydrosphere (v2 is also TensorFlow Serving's protocol), or KServe's Open Inference Protocol.",
 )
 @click.option("--signature", "name", default="", help="The signature to call, where the contract has several.")
+@options.contract
 @click.option(
-    "--contract",
-    "contract_path",
-    type=click.Path(exists=True, path_type=Path),
-    help="Directory or file of the contract, if not asked.",
+    "-o",
+    "--output",
+    type=click.Choice(ANSWER_FORMATS),
+    default="json",
+    show_default=True,
+    help="How the answer is printed.",
 )
-@click.option("-o", "--output", type=click.Choice(ANSWER_FORMATS), default="json", show_default=True)
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the answer.")
-@click.option(
-    "--tls-ca", type=click.Path(exists=True, path_type=Path), help="Certificates to trust (PEM); turns TLS on."
-)
-@click.option(
-    "--tls-cert", type=click.Path(exists=True, path_type=Path), help="Our own certificate (PEM), for mutual TLS."
-)
-@click.option("--tls-key", type=click.Path(exists=True, path_type=Path), help="The key of --tls-cert (PEM).")
+@options.timeout(60.0)
+@options.tls
 def predict(
     target: str,
     inputs: tuple[str, ...],
@@ -61,39 +58,27 @@ def predict(
 ) -> int:
     """Send one request and print the answer.
 
-    INPUTS are NAME=VALUE (JSON, text, @file.json, @file.npy or @file for the bytes of a string), or one JSON object of them all
-    (or @file.json of one). Without INPUTS they are made up from the contract, which the runtime is asked for.
+    INPUTS are NAME=VALUE, where VALUE is JSON, text, @file.json, @file.npy, or @file for the bytes of a string; or one JSON
+    object of all inputs, or @file.json of one. Without INPUTS, values are made up from the runtime's contract.
+    A runtime that cannot be reached, or refuses the request, ends the command with exit status 1 and its gRPC status.
 
     \b
     model-runtime predict localhost:9090
     model-runtime predict localhost:9090 x=3 y='[[1.5, 2]]'
     model-runtime predict localhost:9090 pixels=@image.npy -o table
     """
-    credentials = client.credentials(tls_ca, tls_cert, tls_key) if tls_ca else None
+    credentials = options.credentials(tls_ca, tls_cert, tls_key)
     with Client(target, credentials=credentials, timeout=timeout) as runtime:
-        known = contract_of(contract_path) if contract_path else asked_contract(runtime)
-        request = arguments.inputs(inputs, _signature(known, name))
-        started = time.perf_counter()
         try:
+            known = inspect.read(contract_path)[1] if contract_path else runtime.told_contract()
+            request = arguments.inputs(inputs, _signature(known, name))
+            started = time.perf_counter()
             answer = runtime.predict(request, protocol=PROTOCOLS[protocol], signature=name)
         except grpc.RpcError as error:
             click.echo(failure(error, target), err=True)
             return 1
     show(answer, output, time.perf_counter() - started)
     return 0
-
-
-def contract_of(path: Path) -> Contract:
-    """The contract in a model directory or a contract.protobin."""
-    return contract.read((path / CONTRACT_FILE if path.is_dir() else path).read_bytes())
-
-
-def asked_contract(runtime: Client) -> Contract | None:
-    """What the runtime says it promises; None where it cannot be asked (other runtimes) or reached (the call will tell)."""
-    try:
-        return runtime.contract()
-    except grpc.RpcError:
-        return None
 
 
 def _signature(known: Contract | None, name: str) -> Signature | None:
@@ -107,7 +92,7 @@ def _signature(known: Contract | None, name: str) -> Signature | None:
 
 
 def failure(error: grpc.RpcError, target: str) -> str:
-    """An RPC's error as a person wants it: status, text, and each violation on a line of its own."""
+    """Returns an RPC's error for people: status, text, and each violation on a line of its own."""
     violations = client.violations(error)
     text = error.details() or "no details"
     head = f"{target}: {error.code().name}: {text.partition(';')[0] if violations else text}"
@@ -116,17 +101,18 @@ def failure(error: grpc.RpcError, target: str) -> str:
 
 def show(answer: dict[str, Any], output: str, seconds: float) -> None:
     if output == "json":
-        click.echo(json.dumps(answer, default=plain, ensure_ascii=False))
+        is_utf = (sys.stdout.encoding or "").lower().startswith("utf")
+        click.echo(json.dumps(answer, default=plain, ensure_ascii=not is_utf))
         return
     rows = [(name, _type(value), _preview(value)) for name, value in answer.items()]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     for name, kind, preview in rows:
         click.echo(f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {preview}")
     click.echo(f"answered in {seconds * 1000:.1f} ms", err=True)
 
 
 def plain(value: Any) -> Any:
-    """What json makes of numpy values and bytes."""
+    """Returns the JSON form of a numpy value or bytes."""
     if isinstance(value, np.ndarray | np.generic):
         listed = value.tolist()
         return [listed.real, listed.imag] if isinstance(listed, complex) else listed

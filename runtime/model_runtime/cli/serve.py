@@ -1,8 +1,13 @@
-"""`model-runtime serve`, `run` and `build`: a model directory served, or made from a ModelRuntime file first."""
+"""`model-runtime serve`, `run` and `build`: serve a model directory, or build it from a ModelRuntime file first."""
 
 from __future__ import annotations
 
+import logging
+import signal
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,8 @@ from ..server import logs, program
 from ..server.manager import RuntimeManager
 from . import arguments, modelruntime
 from .predict import failure, show
+
+log = logging.getLogger(__name__)
 
 _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.yaml")
 _FILES = click.option(
@@ -46,7 +53,7 @@ _PORT = click.option("-p", "--port", callback=_port, help="The port to listen on
 @click.option("--model-dir", type=click.Path(path_type=Path), help="The model directory (MODEL_DIR).")
 @_PORT
 def serve(model_dir: Path | None, port: int | None) -> int:
-    """Serve a model directory until SIGTERM or Ctrl-C: what the image does."""
+    """Serve a model directory until SIGTERM or Ctrl-C. The image does the same."""
     return program.serve(settings.from_environment(**_given(model_dir=model_dir, app_port=port)))
 
 
@@ -58,7 +65,7 @@ def serve(model_dir: Path | None, port: int | None) -> int:
 )
 @_FILES
 def build(file: Path, output: Path, install: bool, files: Path | None) -> int:
-    """Build the model directory of a ModelRuntime file: contract.protobin, files/ and the requirements in lib/."""
+    """Build the model directory of a ModelRuntime file: contract.protobin, files/, warmup.json and lib/."""
     logs.configure("info", "text")
     read = modelruntime.read(file, files)
     _build(read, output, install)
@@ -75,12 +82,18 @@ def build(file: Path, output: Path, install: bool, files: Path | None) -> int:
     "-i", "--input", "inputs", multiple=True, help="An input of --predict, as `model-runtime predict` takes them."
 )
 def run(file: Path, port: int | None, files: Path | None, predict_once: bool, inputs: tuple[str, ...]) -> int:
-    """Build the model directory of a ModelRuntime file in a temporary folder and serve it here, without a cluster."""
+    """Serve the model of a ModelRuntime file here, without a cluster. Its model directory is temporary.
+
+    The spec's contract, model, requirements, port, env, warmup, processes and batching are honoured; variables of this shell
+    go before them. Other fields need a cluster: they are ignored, and named at the start.
+    """
     logs.configure("info", "text")
     read = modelruntime.read(file, files)
+    if read.ignored:
+        log.warning("fields without effect outside a cluster", extra={"ignored": ", ".join(read.ignored)})
     settings.export(read.environment)
     answer = _Answer(read.contract, inputs) if predict_once else None
-    with tempfile.TemporaryDirectory(prefix=f"model-runtime-{read.name}-") as folder:
+    with _stopped_by_sigterm(), tempfile.TemporaryDirectory(prefix=f"model-runtime-{read.name}-") as folder:
         _build(read, Path(folder), install=True)
         chosen = _given(app_port=port or read.port, model_dir=Path(folder))
         chosen |= {"load_failure_seconds": 0.0, "drain_delay_seconds": 0.0, "drain_limit_seconds": 0.0}
@@ -89,8 +102,18 @@ def run(file: Path, port: int | None, files: Path | None, predict_once: bool, in
     return status or (answer.status if answer else 0)
 
 
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM while the directory is built ends the command as Ctrl-C does: what was begun is removed."""
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class _Answer:
-    """Sends one prediction to the runtime that has just become ready, prints the answer and lets it stop."""
+    """Sends one prediction to a runtime that has become ready, prints the answer and lets the runtime stop."""
 
     def __init__(self, contract: Contract, inputs: tuple[str, ...]) -> None:
         self.status = 0
@@ -114,5 +137,5 @@ def _build(read: modelruntime.ModelRuntimeFile, directory: Path, install: bool) 
 
 
 def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given; the environment decides the others."""
+    """Returns the options that were given; the environment decides the others."""
     return {name: value for name, value in options.items() if value is not None}

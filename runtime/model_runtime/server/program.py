@@ -39,7 +39,7 @@ EXIT_STATUS: dict[type[errors.ModelRuntimeError], int] = {
 }
 EXIT_MEANINGS = {
     0: "stopped as asked",
-    1: "a prediction or check that failed, or an error that should not happen",
+    1: "a prediction or check that failed, a runtime that cannot be reached, or an error that should not happen",
     2: "a setting or option that cannot be used",
     3: "no model directory, contract or ModelRuntime file that can be read",
     4: "the model cannot be loaded: import, function or warm-up",
@@ -47,6 +47,9 @@ EXIT_MEANINGS = {
     6: "the model's requirements cannot be installed",
     7: "the model's process ends before it serves, again and again",
     8: "the model's files cannot be fetched, or are not what was promised",
+    9: "a package is not installed: pip install 'model-runtime[runtime]' (or [operator])",
+    130: "interrupted: Ctrl-C before the model served; 143 is SIGTERM",
+    141: "the reader of the output closed it",
 }
 
 # The failure catalogue's word for each error: what the operator reads from the termination message.
