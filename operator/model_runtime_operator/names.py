@@ -17,7 +17,7 @@ HANDOVER_MANAGER = (
 
 LABEL = f"{GROUP}/modelruntime"  # on everything of ours, pods included: its value is the ModelRuntime's name
 APPLIED = f"{GROUP}/applied"  # annotation: the hash of the object as we last applied it
-FILES_DIGEST = f"{GROUP}/files"  # pod annotation: the digest of files that the pods see under an unchanging name
+FILES_DIGEST = f"{GROUP}/files"  # annotation of a source ConfigMap's copy: the digest of what it holds
 
 CONTAINER = "runtime"
 PORT_NAME = "grpc"

@@ -44,6 +44,9 @@ async def _bring_about(body: dict[str, Any], cluster: Cluster, platform: Platfor
         runtime = spec.parse(body)
         files = await _files(runtime, cluster)
         wanted = desired.objects(runtime, platform, files)
+        if files is not None and not _has_copies(wanted, cluster):
+            files = await _files(runtime, cluster, whole=True)
+            wanted = desired.objects(runtime, platform, files)
         for each in wanted:
             await _apply(each, cluster)
         await cluster.prune((runtime.namespace, runtime.name), wanted)
@@ -55,10 +58,15 @@ async def _bring_about(body: dict[str, Any], cluster: Cluster, platform: Platfor
     return Outcome(runtime, promise, model_digest=digest), None
 
 
-async def _files(runtime: ModelRuntime, cluster: Cluster) -> Files | None:
+def _has_copies(wanted: list[dict[str, Any]], cluster: Cluster) -> bool:
+    """Whether the pods' copy of a source ConfigMap exists, so that nobody needs its bytes again."""
+    return all(cluster.is_applied(each) for each in wanted if each["kind"] == "ConfigMap")
+
+
+async def _files(runtime: ModelRuntime, cluster: Cluster, *, whole: bool = False) -> Files | None:
     if not isinstance(runtime.source, spec.ConfigMap):
         return None
-    files = await cluster.files((runtime.namespace, runtime.source.name))
+    files = await cluster.files((runtime.namespace, runtime.source.name), whole=whole)
     if files is None:
         raise Hindered("SourceNotFound", f"ConfigMap {runtime.source.name}: not found in namespace {runtime.namespace}")
     return files

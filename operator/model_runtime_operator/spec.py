@@ -247,9 +247,23 @@ def _source(model: Object, *, has_own_image: bool) -> Source:
     if len(kinds) != 1:
         raise Hindered("InvalidSpec", f"spec.model: expected exactly one source, got {', '.join(kinds) or 'none'}")
     source = _SOURCES[kinds[0]](model[kinds[0]])
-    if isinstance(source, Inline) and not has_own_image:  # a runtime of one's own serves what it likes
-        check_entry(f"spec.model.{kinds[0]}", list(source.files))
+    if isinstance(source, Inline):
+        check_paths(f"spec.model.{kinds[0]}", list(source.files))
+        if not has_own_image:  # a runtime of one's own serves what it likes
+            check_entry(f"spec.model.{kinds[0]}", list(source.files))
     return source
+
+
+def check_paths(where: str, paths: list[str]) -> None:
+    """Raises Hindered for a path that is not relative, and for a file with another below it: no node can make them."""
+    known = set(paths)
+    for path in sorted(paths):
+        if any(part in ("", ".", "..") for part in path.split("/")):
+            hint = " (two underscores in a key stand for a slash: name its path in items)" if "/" in path else ""
+            raise Hindered("InvalidSpec", f"{where}: expected relative paths without '..', got {path}{hint}")
+        parents = (path[:end] for end, letter in enumerate(path) if letter == "/")
+        if below := next((parent for parent in parents if parent in known), None):
+            raise Hindered("InvalidSpec", f"{where}: expected {below} to be a file or a folder, got {below} and {path}")
 
 
 def check_entry(where: str, paths: list[str]) -> None:
@@ -259,7 +273,13 @@ def check_entry(where: str, paths: list[str]) -> None:
 
 def _config_map(source: Object) -> ConfigMap:
     items = source.get("items")
-    return ConfigMap(source["name"], {item["path"]: item["key"] for item in items} if items is not None else None)
+    if items is None:
+        return ConfigMap(source["name"], None)
+    paths = [item["path"] for item in items]
+    if twice := sorted({path for path in paths if paths.count(path) > 1}):
+        raise Hindered("InvalidSpec", f"spec.model.configMap.items: expected each path once, got {twice[0]} twice")
+    check_paths("spec.model.configMap.items", paths)
+    return ConfigMap(source["name"], {item["path"]: item["key"] for item in items})
 
 
 def _image(source: Object) -> Image:

@@ -347,10 +347,25 @@ def test_a_contract_that_the_schema_cannot_judge_is_judged(town: Town) -> None:
     assert_told(town, "contractless", "ContractMissing", "expected contract.protobin")
 
 
-def test_a_spec_that_makes_no_sense_beyond_the_schema_is_told(town: Town) -> None:
-    town.apply(runtime("nonsense", requirements={"file": "../requirements.txt"}))
+ITEMS = {
+    "name": "twofold",
+    "items": [{"key": "a", "path": "src/func_main.py"}, {"key": "b", "path": "src/func_main.py"}],
+}
+NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
+    "above": ({"requirements": {"file": "../requirements.txt"}}, "expected a relative path"),
+    "both": ({"model": {"inline": {**CODE, "src": "x"}}}, "expected src to be a file or a folder, got src and src/func_main.py"),
+    "twofold": ({"model": {"configMap": ITEMS}}, "expected each path once, got src/func_main.py twice"),
+    "dunder": ({"model": {"configMap": {"name": "dunder"}}}, "ConfigMap dunder: expected relative paths without '..', got /init/.py"),
+}  # fmt: skip
 
-    assert_told(town, "nonsense", "InvalidSpec", "expected a relative path")
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_a_spec_that_makes_no_sense_beyond_the_schema_is_told(town: Town, name: str) -> None:
+    spec, words = NONSENSE[name]
+    town.apply(config_map(name, **{"src__func_main.py": "x", "__init__.py": "x"}))
+    town.apply(runtime(name, **spec))
+
+    assert_told(town, name, "InvalidSpec", words)
 
 
 # What the API server says ------------------------------------------------------------------------------------------------

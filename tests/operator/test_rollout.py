@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -119,6 +121,84 @@ def test_a_source_config_map_rolls_the_pods_when_its_bytes_change_and_not_otherw
 
     world.apply({**code, "data": {"main": "def predict(x): return {'y': x * 2}"}})
     eventually(lambda: world.get("deployment", "adder")["metadata"]["generation"] == first + 1)
+
+
+def copies(world: World) -> dict[str, dict[str, str]]:
+    """The pods' copies of the source, by name."""
+    found = [each for each in world.all("configmaps") if each["metadata"]["name"].startswith("adder-files-")]
+    return {each["metadata"]["name"]: each.get("binaryData", {}) for each in found}
+
+
+def mounted(world: World) -> str:
+    """The ConfigMap of the model's files, as the Deployment names it."""
+    volumes = world.get("deployment", "adder")["spec"]["template"]["spec"]["volumes"]
+    return str(next(each["configMap"]["name"] for each in volumes if each["name"] == "files"))
+
+
+def test_an_old_pod_never_sees_a_new_file_of_its_source(world: World, operator: Operator) -> None:
+    source = {"configMap": {"name": "model", "items": [{"key": "main", "path": "src/func_main.py"}]}}
+    code = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "model"},
+        "data": {"main": "first", "other": "x"},
+    }
+    world.apply(code, runtime(model=source))
+    world.serve("adder")
+    world.await_reason("adder", "Available")
+    [old] = copies(world)
+    assert mounted(world) == old
+    assert copies(world)[old] == {"main": base64.b64encode(b"first").decode()}  # nothing that the model cannot see
+    assert world.get("configmap", old)["immutable"]
+
+    world.apply({**code, "data": {"main": "second"}})
+    eventually(lambda: mounted(world) != old)
+    assert copies(world)[old] == {"main": base64.b64encode(b"first").decode()}  # the old pods may start again
+    assert copies(world)[mounted(world)] == {"main": base64.b64encode(b"second").decode()}
+
+    world.kubectl("delete", "configmap", "model")
+    world.await_reason("adder", "SourceNotFound")
+    assert len(copies(world)) == 2  # what serves goes on serving
+
+    world.apply({**code, "data": {"main": "second"}})
+    [first] = [each for each in world.all("replicasets") if _revision(each) == "1"]
+    world.serve("adder", 2)
+    world.await_reason("adder", "Available", 20)
+    world.bury()
+    world.kubectl("delete", "replicaset", first["metadata"]["name"])
+    eventually(lambda: list(copies(world)) == [mounted(world)])
+
+
+def _revision(item: dict[str, Any]) -> str:
+    return str(item["metadata"]["annotations"]["deployment.kubernetes.io/revision"])
+
+
+def test_the_largest_and_the_oddest_source_is_copied_byte_for_byte(world: World, operator: Operator) -> None:
+    texts = {"src__func_main.py": "def predict(x):\n    return {'y': x}\n", "src__a.txt": "\x01\u00e9\n" * 1000}
+    room = 1024 * 1024 - sum(len(text.encode()) for text in texts.values())
+    weights = base64.b64encode(os.urandom(room)).decode()
+    source = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "model"}, "data": texts}
+    world.create({**source, "binaryData": {"weights.bin": weights}})
+
+    world.apply(runtime(model={"configMap": {"name": "model"}}))
+    world.await_reason("adder", "Deploying")
+
+    [copy] = copies(world).values()
+    assert {key: base64.b64decode(value) for key, value in copy.items() if key in texts} == {
+        key: text.encode() for key, text in texts.items()
+    }
+    assert copy["weights.bin"] == weights
+
+
+def test_a_copy_that_somebody_deletes_is_made_again(world: World, operator: Operator) -> None:
+    code = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "model"}, "data": {"src__func_main.py": "x"}}
+    world.apply(code, runtime(model={"configMap": {"name": "model"}}))
+    world.await_reason("adder", "Deploying")
+    before = copies(world)
+
+    world.kubectl("delete", "configmap", *before)
+
+    eventually(lambda: copies(world) == before)
 
 
 def test_what_others_change_in_our_objects_is_put_right_and_what_they_add_survives(

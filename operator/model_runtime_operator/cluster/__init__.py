@@ -6,6 +6,7 @@ Reads come from the caches; every write is fenced by the Lease, and none is made
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -79,23 +80,31 @@ class Cluster:
             events=tuple(self.cache.events_about(uids)),
         )
 
-    async def files(self, key: Key) -> Files | None:
-        """What a source ConfigMap holds; read once for each version of it. None where there is none."""
+    async def files(self, key: Key, *, whole: bool = False) -> Files | None:
+        """What a source ConfigMap holds, its bytes too if `whole`; else read once for each version. None where there is none."""
         known = self.cache.get(CONFIG_MAP, key)
         if known is None:
             self._files.pop(key, None)
             return None
         version = known["metadata"]["resourceVersion"]
-        if self._files.get(key, ("", None))[0] != version:
-            try:
-                content = _content(await self.connection.get(CONFIG_MAP.path(*key)))
-            except Refused as refusal:
-                if refusal.status == 404:
-                    return None
-                raise
-            digests = {name: hashlib.sha256(value).hexdigest() for name, value in content.items()}
-            self._files[key] = (version, Files(digests, content.get(CONTRACT_FILE)))
-        return self._files[key][1]
+        if not whole and self._files.get(key, ("", None))[0] == version:
+            return self._files[key][1]
+        try:
+            content = _content(await self.connection.get(CONFIG_MAP.path(*key)))
+        except Refused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        digests = {name: hashlib.sha256(value).hexdigest() for name, value in content.items()}
+        files = Files(digests, content.get(CONTRACT_FILE))
+        self._files[key] = (version, files)
+        return dataclasses.replace(files, content=content) if whole else files
+
+    def is_applied(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether nothing is to be written for it."""
+        kind, key = WRITTEN[wanted["kind"]], key_of(wanted)
+        live = self.cache.get(kind, key)
+        return live is not None and _is_owned_by(live, wanted) and self._is_settled(kind, key, wanted, live)
 
     # Writing ----------------------------------------------------------------------------------------------------------
 

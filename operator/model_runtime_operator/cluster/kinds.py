@@ -59,10 +59,13 @@ def _replica_set(item: Object) -> Object:
     return item
 
 
+_OUR_ANNOTATIONS = (names.APPLIED, names.FILES_DIGEST)
+
+
 def _metadata(item: Object) -> Object:
     metadata = item["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "deletionTimestamp")
-    ours = {key: value for key, value in (metadata.get("annotations") or {}).items() if key == names.APPLIED}
+    ours = {key: value for key, value in (metadata.get("annotations") or {}).items() if key in _OUR_ANNOTATIONS}
     labels = {
         key: value
         for key, value in (metadata.get("labels") or {}).items()

@@ -6,7 +6,7 @@ Only what we mean is said: every field that is left out may be set by others and
 
 from __future__ import annotations
 
-from ..spec import ConfigMap, Inline, ModelRuntime, Promise, check_entry, promise_of
+from ..spec import ConfigMap, Inline, ModelRuntime, Promise, check_entry, check_paths, promise_of
 from ..vocabulary import Hindered
 from . import access, model, workload
 from .platform import Dict, Files, Platform
@@ -25,7 +25,7 @@ def objects(runtime: ModelRuntime, platform: Platform, files: Files | None = Non
         bare(wanted)
         for wanted in (
             model.contract_map(runtime, promise),
-            model.files_map(runtime),
+            model.files_map(runtime, files),
             access.service(runtime),
             workload.deployment(runtime, platform, model.assemble(runtime, platform, files, promise)),
             access.disruption_budget(runtime),
@@ -46,6 +46,7 @@ def contract_of(runtime: ModelRuntime, files: Files | None) -> Promise | None:
     if isinstance(runtime.source, ConfigMap) and files is not None:
         where = f"ConfigMap {runtime.source.name}"
         paths = runtime.source.paths(list(files.keys))
+        check_paths(where, list(paths))
         missing = sorted(key for key in paths.values() if key not in files.keys)
         if missing:
             raise Hindered("SourceNotFound", f"{where}: has no key {', '.join(missing)}")

@@ -33,14 +33,12 @@ class Assembly:
     volumes: list[Dict] = field(default_factory=list)
     steps: list[Dict] = field(default_factory=list)
     mounts: list[Dict] = field(default_factory=list)
-    annotations: dict[str, str] = field(default_factory=dict)
 
     def __add__(self, other: Assembly) -> Assembly:
         return Assembly(
             self.volumes + other.volumes,
             self.steps + other.steps,
             self.mounts + other.mounts,
-            {**self.annotations, **other.annotations},
         )
 
 
@@ -53,12 +51,31 @@ def contract_map(runtime: ModelRuntime, promise: Promise | None) -> Dict | None:
     return {**head("v1", "ConfigMap", _contract_name(runtime, promise), runtime), "immutable": True, "binaryData": data}
 
 
-def files_map(runtime: ModelRuntime) -> Dict | None:
-    """Inline files, under a name that carries their hash."""
-    if not isinstance(runtime.source, Inline):
-        return None
-    data = {key: runtime.source.files[path] for path, key in _inline_keys(runtime.source).items()}
-    return {**head("v1", "ConfigMap", _files_name(runtime, runtime.source), runtime), "immutable": True, "data": data}
+def files_map(runtime: ModelRuntime, files: Files | None) -> Dict | None:
+    """Inline files, or a copy of the source ConfigMap, under a name that carries their hash: an old pod never sees a new file."""
+    source = runtime.source
+    if isinstance(source, Inline):
+        data = {key: source.files[path] for path, key in _inline_keys(source).items()}
+        return {**head("v1", "ConfigMap", _files_name(runtime, source), runtime), "immutable": True, "data": data}
+    return _snapshot(runtime, source, files) if isinstance(source, ConfigMap) and files is not None else None
+
+
+def _snapshot(runtime: ModelRuntime, source: ConfigMap, files: Files) -> Dict:
+    """The keys of the source that the model can see. All are binary, so that the copy is never larger than the original."""
+    keys = sorted(set(source.paths(list(files.keys)).values()))
+    content = {key: base64.b64encode(files.content[key]).decode() for key in keys} if files.content else {}
+    wanted = head("v1", "ConfigMap", _snapshot_name(runtime, source, files), runtime)
+    wanted["metadata"]["annotations"] = {names.FILES_DIGEST: hashlib.sha256(_keys_listing(source, files)).hexdigest()}
+    return {**wanted, "immutable": True, "binaryData": content}
+
+
+def _snapshot_name(runtime: ModelRuntime, source: ConfigMap, files: Files) -> str:
+    return names.hashed(runtime.name, "files", _keys_listing(source, files))
+
+
+def _keys_listing(source: ConfigMap, files: Files) -> bytes:
+    keys = sorted(set(source.paths(list(files.keys)).values()))
+    return "".join(f"{files.keys.get(key, '')}  {key}\n" for key in keys).encode()
 
 
 def assemble(runtime: ModelRuntime, platform: Platform, files: Files | None, promise: Promise | None) -> Assembly:
@@ -75,8 +92,7 @@ def _files(runtime: ModelRuntime, platform: Platform, files: Files | None) -> As
         return _config_map(_files_name(runtime, source), _inline_keys(source))
     if isinstance(source, ConfigMap):
         items = source.paths(sorted(files.keys) if files else [])
-        digest = {names.FILES_DIGEST: files_digest(items, files)} if files else {}
-        return _config_map(source.name, items) + Assembly(annotations=digest)
+        return _config_map(_snapshot_name(runtime, source, files) if files else source.name, items)
     if isinstance(source, Claim):
         volume = {"name": "files", "persistentVolumeClaim": {"claimName": source.name, "readOnly": True}}
         return Assembly([volume], [], [_mount("files", FILES_PATH, source.path)])

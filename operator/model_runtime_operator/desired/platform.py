@@ -21,7 +21,11 @@ class Platform:
 
 @dataclass(frozen=True)
 class Files:
-    """What a source ConfigMap holds: its keys and a digest of their content, and contract.protobin where it has one."""
+    """What a source ConfigMap holds: its keys and a digest of their content, and contract.protobin where it has one.
+
+    `content` is None where the bytes are not needed, because the pods' copy of them exists already.
+    """
 
     keys: Mapping[str, str]  # key to sha256 of its content
     protobin: bytes | None = None
+    content: Mapping[str, bytes] | None = None

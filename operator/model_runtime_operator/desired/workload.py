@@ -37,7 +37,7 @@ def deployment(runtime: ModelRuntime, platform: Platform, assembly: Assembly) ->
 def _template(runtime: ModelRuntime, platform: Platform, assembly: Assembly) -> Dict:
     labels = {**runtime.pod.labels, **names.labels(runtime.name), **runtime.hydrosphere}
     return {
-        "metadata": {"labels": labels, "annotations": {**runtime.pod.annotations, **assembly.annotations}},
+        "metadata": {"labels": labels, "annotations": runtime.pod.annotations},
         "spec": {
             "initContainers": assembly.steps,
             "containers": [_container(runtime, platform, assembly)],
