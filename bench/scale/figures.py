@@ -99,7 +99,7 @@ def from_json(data: dict[str, Any]) -> Figures:
 
 def circumstances() -> dict[str, Any]:
     """The machine, versions and revision of a run."""
-    packages = ("kopf", "kubernetes", "aiohttp")
+    packages = ("kopf", "aiohttp")
     return {
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "revision": _revision(),

@@ -11,6 +11,7 @@ try:
     from kopf._core.engines.peering import Identity
 
     from . import handlers  # noqa: F401 - registers itself with kopf
+    from .cluster import access
     from .settings import InvalidSetting, from_environment
 except ModuleNotFoundError as error:
     sys.exit(extras.report(error, "operator"))
@@ -19,6 +20,7 @@ except ModuleNotFoundError as error:
 def main() -> int:
     try:
         settings = from_environment()
+        access.login(settings)  # refused here in one line, rather than by kopf in many
     except InvalidSetting as error:
         sys.stderr.write(f"model-runtime-operator: {error}\n")
         return 2

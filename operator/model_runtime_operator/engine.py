@@ -12,11 +12,12 @@ from typing import Any
 
 from . import metrics
 from .cluster import Cluster, ClusterError, NotLeading
+from .cluster.access import Access
 from .cluster.cache import Cache
-from .cluster.connection import Connection, access
+from .cluster.connection import Connection
 from .cluster.informer import Informer
 from .cluster.kinds import MODEL_RUNTIME, OBSERVED, Key, key_of
-from .cluster.lease import AlwaysLeading, Election
+from .cluster.lease import AlwaysLeading, Election, Replica
 from .desired import Platform
 from .queue import Queue
 from .reconcile import reconcile
@@ -46,7 +47,7 @@ class Engine:
 
     @classmethod
     async def start(cls, settings: Settings) -> Engine:
-        connection = Connection(await access(settings.kubeconfig))
+        connection = Connection(Access(settings))
         engine = cls(settings, connection, await _platform(settings, connection))
         engine._spawn()
         return engine
@@ -86,9 +87,8 @@ class Engine:
         if not settings.leader_election:
             metrics.LEADING.set(1)
             return AlwaysLeading()
-        return Election(
-            self._connection, settings.lease_namespace, settings.lease_name, settings.identity, self._on_leading
-        )
+        replica = Replica(settings.identity, settings.pod_uid)
+        return Election(self._connection, settings.lease_namespace, settings.lease_name, replica, self._on_leading)
 
     def _spawn(self) -> None:
         work = [(f"watch of {each.kind.name}", each.run()) for each in self.informers]

@@ -13,6 +13,7 @@ import kopf
 
 from . import engine as engines
 from . import logs, names, probes, settings
+from .cluster import access
 
 
 @kopf.on.startup()
@@ -22,6 +23,11 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     _configure(settings)
     memo.engine = await engines.Engine.start(ours)
     memo.probes = await probes.serve(memo.engine, ours.http_port)
+
+
+@kopf.on.login()
+def login(**_: Any) -> kopf.ConnectionInfo:
+    return access.login(_settings())
 
 
 @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL)
@@ -42,6 +48,7 @@ def _configure(kopf_settings: kopf.OperatorSettings) -> None:
     kopf_settings.peering.standalone = True  # a Lease decides who leads
     kopf_settings.scanning.disabled = True  # no watch of CRDs and namespaces: fewer permissions
     kopf_settings.queueing.idle_timeout = 1.0
+    kopf_settings.watching.chunk_size = 200  # a list of 10,000 objects at once blocks the loop, and peaks in memory
     kopf_settings.networking.request_timeout = 30.0
     kopf_settings.networking.error_backoffs = _BACK_OFFS
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from aiohttp import web
 from prometheus_client import generate_latest
 
 from . import metrics
-from .cluster.kinds import MODEL_RUNTIME
 from .engine import Engine
 
 
@@ -33,14 +30,8 @@ async def _answer(problems: list[str]) -> web.Response:
 
 
 async def _metrics(engine: Engine) -> web.Response:
-    reasons = Counter(_reason(engine, key) for key in engine.cache.keys(MODEL_RUNTIME))
     metrics.MODEL_RUNTIMES.clear()
-    for reason, count in reasons.items():
-        metrics.MODEL_RUNTIMES.labels(reason).set(count)
+    for reason, count in engine.cache.reasons.items():
+        if count:
+            metrics.MODEL_RUNTIMES.labels(reason).set(count)
     return web.Response(body=generate_latest(), content_type="text/plain", charset="utf-8")
-
-
-def _reason(engine: Engine, key: tuple[str, str]) -> str:
-    body = engine.cache.get(MODEL_RUNTIME, key) or {}
-    conditions = (body.get("status") or {}).get("conditions") or ()
-    return next((str(each["reason"]) for each in conditions if each["type"] == "Ready"), "Unseen")

@@ -22,10 +22,12 @@ class Settings:
     cluster_domain: str = "cluster.local"
     image_volumes: bool | None = None  # None: as the API server's version says
     kubeconfig: Path | None = None  # None: the pod's service account
+    api_server: str = ""  # its address as the kubelet gives it to pods, which needs no DNS
     leader_election: bool = True
     lease_namespace: str = "default"
     lease_name: str = "model-runtime-operator"
     identity: str = "model-runtime-operator"
+    pod_uid: str = ""  # if it is a pod
     workers: int = 8
     resync_seconds: float = 600.0
     http_port: int = 8080
@@ -45,10 +47,12 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         cluster_domain=given.get("CLUSTER_DOMAIN", "cluster.local"),
         image_volumes=None if given.get("IMAGE_VOLUMES", "auto") == "auto" else _switch(given, "IMAGE_VOLUMES", True),
         kubeconfig=Path(given["KUBECONFIG"]) if "KUBECONFIG" in given else _personal_kubeconfig(given),
+        api_server=_api_server(given),
         leader_election=_switch(given, "LEADER_ELECTION", True),
         lease_namespace=given.get("POD_NAMESPACE", "default"),
         lease_name=given.get("LEASE_NAME", "model-runtime-operator"),
         identity=given.get("POD_NAME", f"{socket.gethostname()}-{os.getpid()}"),
+        pod_uid=given.get("POD_UID", ""),
         workers=int(_number(given, "WORKERS", 8, 1, 256)),
         resync_seconds=_number(given, "RESYNC_SECONDS", 600, 1, 86400),
         http_port=int(_number(given, "HTTP_PORT", 8080, 0, 65535)),
@@ -61,6 +65,11 @@ def _personal_kubeconfig(given: Mapping[str, str]) -> Path | None:
     """~/.kube/config, for a person who tries the operator; in a pod there is none."""
     file = Path(given.get("HOME", "/")) / ".kube" / "config"
     return file if "KUBERNETES_SERVICE_HOST" not in given and file.is_file() else None
+
+
+def _api_server(given: Mapping[str, str]) -> str:
+    host, port = given.get("KUBERNETES_SERVICE_HOST", ""), given.get("KUBERNETES_SERVICE_PORT", "443")
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}" if host else ""
 
 
 def _switch(given: Mapping[str, str], name: str, default: bool) -> bool:

@@ -22,6 +22,7 @@ from .vocabulary import Hindered
 Object = Mapping[str, Any]
 
 ENTRY_FILE = f"src/{contract.ENTRY_MODULE}.py"
+DEFAULT_TARGET_CPU = 70  # percent of the pods' CPU requests
 _KEY_SLASH = "__"  # ConfigMap keys cannot hold a slash
 
 
@@ -106,9 +107,13 @@ class Warmup:
 
 @dataclass(frozen=True)
 class Autoscaling:
+    """`target_cpu` is a percentage of the pods' CPU requests; None: only `metrics` decide."""
+
     min_replicas: int
     max_replicas: int
-    target_cpu: int
+    target_cpu: int | None
+    metrics: tuple[Object, ...] = ()
+    behavior: Object = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -354,7 +359,14 @@ def _warmup(wanted: Object) -> Warmup:
 def _autoscaling(wanted: Object | None) -> Autoscaling | None:
     if wanted is None:
         return None
-    return Autoscaling(wanted.get("minReplicas", 1), wanted["maxReplicas"], wanted.get("targetCPUUtilization", 70))
+    metrics = tuple(wanted.get("metrics") or ())
+    return Autoscaling(
+        min_replicas=wanted.get("minReplicas", 1),
+        max_replicas=wanted["maxReplicas"],
+        target_cpu=wanted.get("targetCPUUtilization", None if metrics else DEFAULT_TARGET_CPU),
+        metrics=metrics,
+        behavior=wanted.get("behavior") or {},
+    )
 
 
 def _pod_options(spec: Object) -> PodOptions:

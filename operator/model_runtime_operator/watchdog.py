@@ -15,7 +15,7 @@ from . import metrics
 from .cluster.cache import Cache
 from .cluster.connection import METADATA_LIST, Connection
 from .cluster.errors import ClusterError
-from .cluster.informer import Informer
+from .cluster.informer import PAGE, Informer
 from .cluster.kinds import MODEL_RUNTIME, Key, key_of
 
 log = logging.getLogger(__name__)
@@ -72,13 +72,18 @@ class Watchdog:
     async def _listed(self) -> dict[Key, str]:
         found: dict[Key, str] = {}
         for namespace in self._namespaces:
-            page = await self._connection.get(MODEL_RUNTIME.path(namespace), METADATA_LIST)
-            found |= {key_of(item): item["metadata"]["resourceVersion"] for item in page.get("items") or ()}
+            token = ""
+            while True:
+                params = {"limit": PAGE, **({"continue": token} if token else {})}
+                page = await self._connection.get(MODEL_RUNTIME.path(namespace), METADATA_LIST, **params)
+                found.update((key_of(item), item["metadata"]["resourceVersion"]) for item in page.get("items") or ())
+                token = page["metadata"].get("continue", "")
+                if not token:
+                    break
         return found
 
     def _known(self, key: Key) -> int:
-        item = self._cache.get(MODEL_RUNTIME, key)
-        return int(item["metadata"]["resourceVersion"]) if item else 0
+        return self._cache.version(MODEL_RUNTIME, key)
 
     def _is_silent(self, informer: Informer) -> bool:
         """Silent while the API server answers the watchdog: then it is the watch that is dead."""

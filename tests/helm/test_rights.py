@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from charting import CHART, Helm, of_kind, service_account_kubeconfig
-from operating import Operator, World, eventually, runtime
+from operating import CPU_REQUEST, Operator, World, eventually, runtime
 
 from cluster.controlplane import ControlPlane
 from model_runtime_operator import cluster
@@ -94,7 +94,7 @@ def _live_a_life(world: World) -> None:
     world.apply(source, runtime("life", replicas=2, networkPolicy=policy, model={"configMap": {"name": "files"}}))
     eventually(lambda: world.reason("life") == "Deploying", 20)
     eventually(lambda: world.names("networkpolicies") == world.names("poddisruptionbudgets") == ["life"])
-    world.apply(runtime("life", autoscaling={"minReplicas": 2, "maxReplicas": 3}))
+    world.apply(runtime("life", autoscaling={"minReplicas": 2, "maxReplicas": 3}, resources=CPU_REQUEST))
     eventually(lambda: world.names("horizontalpodautoscalers") == ["life"])
     world.apply(runtime("life"))
     eventually(

@@ -95,7 +95,8 @@ def test_the_operator_reads_every_variable_that_the_deployment_sets(helm: Helm) 
     read = settings.from_environment(given)
     assert read == settings.Settings(
         runtime_image="model-runtime:0.1.0", namespaces=("a", "b"), image_volumes=False, workers=3, resync_seconds=60,
-        lease_namespace="POD_NAMESPACE", lease_name="mro-model-runtime-operator", identity="POD_NAME", http_port=9999,
+        lease_namespace="POD_NAMESPACE", lease_name="mro-model-runtime-operator", identity="POD_NAME", pod_uid="POD_UID",
+        http_port=9999,
         log_level="debug", log_format="json",
     )  # fmt: skip
     assert set(given) - {"HOME"} <= set(re.findall(r'"([A-Z_]+)"', Path(settings.__file__).read_text()))

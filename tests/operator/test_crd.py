@@ -96,6 +96,10 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("an autoscaler without a maximum", {"autoscaling": {"minReplicas": 1}}, "maxReplicas"),
     ("an autoscaler upside down", {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}, "expected at most maxReplicas"),
     ("an autoscaler from zero", {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, "greater than or equal to 1"),
+    ("an autoscaler of CPU that nobody requests", {"autoscaling": {"maxReplicas": 2}}, "resources.requests.cpu: expected a quantity"),
+    ("an autoscaler of CPU beside metrics that nobody requests", {"autoscaling": {"maxReplicas": 2, "targetCPUUtilization": 60, "metrics": [{"type": "Pods"}]}}, "resources.requests.cpu: expected a quantity"),
+    ("an autoscaler without metrics", {"autoscaling": {"maxReplicas": 2, "metrics": []}}, "should have at least 1 items"),
+    ("an autoscaler of an unknown metric", {"autoscaling": {"maxReplicas": 2, "metrics": [{"type": "Rumour"}]}}, "supported values"),
     ("port 0", {"port": 0}, "greater than or equal to 1"),
     ("port 65536", {"port": 65536}, "less than or equal to 65535"),
     ("a port that is a word", {"port": "grpc"}, "port"),
@@ -158,7 +162,7 @@ def test_defaults_are_filled_in_and_the_status_waits_to_be_seen(world: World, ap
     world.apply(runtime())
 
     body = world.get("mr", "adder")
-    defaults = {"port": 9090, "processes": 1, "progressDeadlineSeconds": 600, "paused": False}
+    defaults = {"replicas": 1, "port": 9090, "processes": 1, "progressDeadlineSeconds": 600, "paused": False}
     assert {key: body["spec"][key] for key in defaults} == defaults
     assert body["status"] == {"observedGeneration": -1}
 

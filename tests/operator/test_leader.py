@@ -15,6 +15,8 @@ import pytest
 from operating import Operator, World, eventually, runtime
 from relay import Relay
 
+from model_runtime_operator.cluster.lease import DURATION
+
 pytestmark = pytest.mark.apiserver
 
 HAND_OVER_SECONDS = 15.0  # the promise for a leader that is gone without a word
@@ -58,8 +60,8 @@ def many(count: int, value: str = "") -> list[dict[str, object]]:
 
 
 def holder(world: World) -> tuple[str, int]:
-    spec = world.get("lease", "model-runtime-operator")["spec"]
-    return str(spec["holderIdentity"]), int(spec["leaseTransitions"])
+    spec = world.get("lease", "model-runtime-operator").get("spec") or {}
+    return str(spec.get("holderIdentity")), int(spec.get("leaseTransitions") or 0)
 
 
 def assert_one_after_the_other(first: Replica, second: Replica) -> None:
@@ -140,6 +142,47 @@ def test_a_leader_that_comes_back_too_late_writes_nothing_more(
 
     assert max(each.ended for each in leader.relay.writes) < min(each.began for each in waiting.relay.writes)
     assert holder(world) == ("other", 1)
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"holderIdentity": None, "leaseTransitions": None}])
+def test_a_lease_that_says_nothing_is_taken(
+    world: World, start: Callable[..., Operator], spec: dict[str, object] | None
+) -> None:
+    lease: dict[str, object] = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "model-runtime-operator", "namespace": world.namespace},
+    }
+    world.apply({**lease, **({} if spec is None else {"spec": spec})})
+    start(world.api.kubeconfig, POD_NAME="one", LEADER_ELECTION="true", POD_NAMESPACE=world.namespace)
+    eventually(lambda: holder(world)[0] == "one", 15)
+
+
+@pytest.mark.parametrize("pod_exists", [False, True])
+def test_a_leader_whose_pod_is_gone_is_followed_before_its_lease_ends(
+    world: World, start: Callable[..., Operator], pod_exists: bool
+) -> None:
+    uid = "00000000-0000-0000-0000-000000000000"
+    if pod_exists:
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "leader", "namespace": world.namespace}}
+        world.apply({**pod, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+        uid = world.get("pod", "leader")["metadata"]["uid"]
+    now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+    metadata = {
+        "name": "model-runtime-operator",
+        "namespace": world.namespace,
+        "annotations": {"runtime.hydrosphere.io/holder-pod": uid},
+    }
+    spec = {"holderIdentity": "leader", "leaseDurationSeconds": 10, "acquireTime": now, "renewTime": now}
+    world.apply({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
+
+    operator = start(world.api.kubeconfig, POD_NAME="one", LEADER_ELECTION="true", POD_NAMESPACE=world.namespace)
+    operator.wait_ready()
+    began = time.monotonic()
+    eventually(lambda: holder(world)[0] == "one", HAND_OVER_SECONDS + 5)
+
+    waited = time.monotonic() - began  # the Lease was seen for the first time before the operator was ready
+    assert waited > DURATION - 3 if pod_exists else waited < DURATION - 1
 
 
 def _reasons(world: World) -> set[str]:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from operating import ROOT, Operator, World, eventually, runtime
+from operating import CPU_REQUEST, ROOT, Operator, World, eventually, runtime
 from relay import Fault, Relay
 
 pytestmark = pytest.mark.apiserver
@@ -25,6 +25,7 @@ LEASES = [
         "resourceNames": ["model-runtime-operator"],
         "verbs": ["get", "update"],
     },
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
 ]  # as helm/templates/rbac.yaml has them, in the operator's own namespace
 
 
@@ -67,7 +68,8 @@ def live_a_whole_life(world: World) -> None:
     world.serve("adder")
     world.await_reason("adder", "Available", 15)
 
-    world.apply(runtime(autoscaling={"minReplicas": 2, "maxReplicas": 3}, networkPolicy={}))
+    autoscaling = {"minReplicas": 2, "maxReplicas": 3}
+    world.apply(runtime(autoscaling=autoscaling, networkPolicy={}, resources=CPU_REQUEST))
     eventually(lambda: world.names("horizontalpodautoscalers") == ["adder"] == world.names("networkpolicies"))
     eventually(lambda: world.names("poddisruptionbudgets") == ["adder"])
     world.kubectl("set", "env", "deployment/adder", "--all", "APP_PORT=1")

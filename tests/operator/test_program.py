@@ -91,7 +91,7 @@ def test_an_arbitrary_user_without_a_name_runs_it(world: World, tmp_path: Path) 
 _AS_NOBODY = """
 import os, sys
 from model_runtime_operator import __main__, handlers, probes, engine
-import aiohttp, kopf, kubernetes.aio.client, kubernetes.aio.config, encodings.idna
+import aiohttp, kopf, encodings.idna
 os.setgroups([]); os.setgid(54321); os.setuid(54321)
 sys.exit(__main__.main())
 """

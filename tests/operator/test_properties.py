@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from kube import APPLY, MERGE, Denied
-from operating import IMAGE, Operator, World, eventually, runtime
+from operating import CPU_REQUEST, IMAGE, Operator, World, eventually, runtime
 from relay import Fault, Relay
 
 from model_runtime_operator import desired, names, spec, status
@@ -186,7 +186,7 @@ _CHANGES: tuple[Callable[[int], Object], ...] = (
     lambda n: {},
     lambda n: {"env": [{"name": "N", "value": str(n)}]},
     lambda n: {"replicas": n % 3},
-    lambda n: {"autoscaling": {"minReplicas": 1, "maxReplicas": 1 + n % 4}},
+    lambda n: {"autoscaling": {"minReplicas": 1, "maxReplicas": 1 + n % 4}, "resources": CPU_REQUEST},
     lambda n: {"networkPolicy": {}, "replicas": 2},
     lambda n: {"paused": True, "env": [{"name": "N", "value": str(n)}]},
     lambda n: {"port": 9000 + n},

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from operating import Operator, World, eventually, runtime
+from operating import CPU_REQUEST, Operator, World, eventually, runtime
 
 pytestmark = pytest.mark.apiserver
 
@@ -231,7 +231,7 @@ def test_the_autoscaler_takes_over_the_replicas_and_keeps_them(world: World, ope
     world.apply(runtime(replicas=3))
     eventually(lambda: world.names("poddisruptionbudgets") == ["adder"])
 
-    world.apply(runtime(autoscaling={"minReplicas": 2, "maxReplicas": 9}))
+    world.apply(runtime(autoscaling={"minReplicas": 2, "maxReplicas": 9}, resources=CPU_REQUEST))
     eventually(lambda: world.names("horizontalpodautoscalers") == ["adder"])
     assert world.get("deployment", "adder")["spec"]["replicas"] == 3  # nobody let it fall to 1
 

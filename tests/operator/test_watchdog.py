@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,10 +12,12 @@ from kube import Kube
 from operating import World, runtime
 
 from cluster.controlplane import ControlPlane
+from model_runtime_operator.cluster.access import Access
 from model_runtime_operator.cluster.cache import Cache
-from model_runtime_operator.cluster.connection import Access, Connection, access
+from model_runtime_operator.cluster.connection import Connection
 from model_runtime_operator.cluster.informer import Informer
 from model_runtime_operator.cluster.kinds import MODEL_RUNTIME, POD
+from model_runtime_operator.settings import from_environment
 from model_runtime_operator.watchdog import SILENCE_SECONDS, Watchdog
 
 pytestmark = pytest.mark.apiserver
@@ -27,8 +29,10 @@ Story = Callable[[Watchdog, Cache, Told], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
-def way(api: ControlPlane) -> Access:
-    return asyncio.run(access(api.kubeconfig))
+def way(api: ControlPlane) -> Iterator[Access]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(api.kubeconfig))
+        yield Access(from_environment({"RUNTIME_IMAGE": "x", "KUBECONFIG": str(api.kubeconfig)}))
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 CRD = ROOT / "helm" / "files" / "crd.yaml"
 SAMPLES = ROOT / "manifests" / "samples"
 IMAGE = "runtime.example.com/model-runtime:1"
+CPU_REQUEST = {"requests": {"cpu": "100m"}}  # without one, no autoscaler can aim at a percentage of it
 
 
 class Operator:
@@ -201,6 +202,7 @@ def ready_status(ip: str) -> dict[str, Any]:
     conditions = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in kinds]
     return {
         "phase": "Running",
+        "startTime": now,
         "podIP": ip,
         "podIPs": [{"ip": ip}],
         "conditions": conditions,

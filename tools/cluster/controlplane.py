@@ -177,6 +177,11 @@ class ControlPlane:
             f"--service-account-private-key-file={private}",
             f"--root-ca-file={authority.certificate}",
             f"--flex-volume-plugin-dir={self.folder}/flex",
+            # Autoscalers decide in seconds, and from pods that have only just started.
+            "--horizontal-pod-autoscaler-sync-period=2s",
+            "--horizontal-pod-autoscaler-downscale-stabilization=2s",
+            "--horizontal-pod-autoscaler-cpu-initialization-period=1s",
+            "--horizontal-pod-autoscaler-initial-readiness-delay=1s",
         )
 
     def _start_scheduler(self, authority: Authority) -> None:

@@ -7,19 +7,14 @@ import contextlib
 import json
 import logging
 import random
-import ssl
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import config as kubernetes_config
-from kubernetes.aio.client import Configuration
 
 from .. import metrics
+from .access import Access
 from .errors import Refused, Unavailable
 
 log = logging.getLogger(__name__)
@@ -36,42 +31,11 @@ _LATER = {408, 429, 500, 502, 503, 504}
 _MAX_LINE = 64 * 1024 * 1024  # an object's JSON is one line of a watch
 
 
-@dataclass(frozen=True)
-class Access:
-    """Where the API server is, and who we are there."""
-
-    configuration: Any  # kubernetes' own; its tokens are read again when they expire
-    tls: ssl.SSLContext | None
-
-
-async def access(kubeconfig: Path | None) -> Access:
-    """Access by a kubeconfig, or as the pod's service account."""
-    configuration = Configuration()
-    load: Any = kubernetes_config
-    with tempfile.TemporaryDirectory() as folder:  # for the certificates in the file; they are read at once
-        if kubeconfig is None:
-            load.load_incluster_config(client_configuration=configuration)
-        else:
-            await load.load_kube_config(str(kubeconfig), client_configuration=configuration, temp_file_path=folder)
-        return Access(configuration, _ssl_context(configuration))
-
-
-def _ssl_context(configuration: Any) -> ssl.SSLContext | None:
-    if not configuration.host.startswith("https"):
-        return None
-    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, configuration.key_file)
-    if not configuration.verify_ssl:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
 class Connection:
     """One HTTP session with the API server. `close` it."""
 
     def __init__(self, access: Access) -> None:
-        self._configuration = access.configuration
+        self._access = access
         connector = aiohttp.TCPConnector(limit=64, ssl=access.tls or True)
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_MAX_LINE, trust_env=False)
 
@@ -115,8 +79,8 @@ class Connection:
         try:
             async with self._session.request(
                 method,
-                self._configuration.host + path,
-                headers={**headers, **await self._authorization()},
+                self._access.server + path,
+                headers={**headers, **self._access.headers()},
                 data=data,
                 params=params,
                 timeout=aiohttp.ClientTimeout(total=seconds),
@@ -139,10 +103,10 @@ class Connection:
         """The events of a watch until it ends. Raises Unavailable when it breaks or falls silent, Refused for 4xx."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CALL_SECONDS, sock_read=SILENCE_SECONDS)
         wanted = {**params, "watch": "true", "allowWatchBookmarks": "true"}
-        headers = {"Accept": accept, **await self._authorization()}
+        headers = {"Accept": accept, **self._access.headers()}
         try:
             async with self._session.get(
-                self._configuration.host + path, params=wanted, headers=headers, timeout=timeout
+                self._access.server + path, params=wanted, headers=headers, timeout=timeout
             ) as response:
                 if response.status >= 400:
                     text = (await response.read())[:500].decode(errors="replace")
@@ -153,15 +117,6 @@ class Connection:
                     yield json.loads(line)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise Unavailable(f"watch {path}: {type(error).__name__}: {error}") from None
-
-    async def _authorization(self) -> dict[str, str]:
-        settings = await self._configuration.auth_settings()
-        token = (settings.get("BearerToken") or {}).get("value")
-        return {"Authorization": _bearer(str(token))} if token else {}
-
-
-def _bearer(token: str) -> str:
-    return token if token.lower().startswith("bearer ") else f"Bearer {token}"
 
 
 class _Later(Exception):

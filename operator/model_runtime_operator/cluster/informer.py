@@ -9,14 +9,14 @@ import time
 from typing import Any
 
 from .. import metrics
-from .cache import Cache
+from .cache import Cache, entry
 from .connection import METADATA_LIST, METADATA_ONLY, Connection
 from .errors import ClusterError, Refused
-from .kinds import Kind, key_of
+from .kinds import Key, Kind, key_of
 
 log = logging.getLogger(__name__)
 
-PAGE = "500"
+PAGE = "200"  # objects: their JSON is parsed in about 10 ms, in which nothing else happens
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0  # seconds before a broken watch is started again
 
 
@@ -58,25 +58,35 @@ class Informer:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _list(self) -> None:
-        items: list[Any] = []
+        """Brings the cache to what the API server has, page by page; what no page has is gone."""
+        listed: set[Key] = set()
         token = version = ""
         while True:
-            params = {**self._selectors(), "limit": PAGE, **({"continue": token} if token else {})}
-            accept = METADATA_LIST if self.kind.metadata_only else "application/json"
-            try:
-                page = await self._connection.get(self._path, accept, **params)
-            except Refused as refusal:
-                if refusal.status == 410:  # the continuation is too old: begin again
-                    raise _Gone from None
-                raise
-            items += [self.kind.keep(item) for item in page.get("items") or ()]
+            page = await self._page(token)
+            for item in page.get("items") or ():
+                new = entry(self.kind, self.kind.keep(item))
+                listed.add(new.key)
+                self._cache.put_entry(self.kind, new)
             token, version = page["metadata"].get("continue", ""), page["metadata"]["resourceVersion"]
             if not token:
                 break
-        self._cache.replace(self.kind, self._namespace, items)
+        for number, key in enumerate(self._cache.missing(self.kind, self._namespace, listed, int(version))):
+            self._cache.remove(self.kind, key)
+            if number % int(PAGE) == 0:
+                await asyncio.sleep(0)
         self.last_sign = time.monotonic()
         self.synced.set()
         self._version = str(version)
+
+    async def _page(self, token: str) -> dict[str, Any]:
+        params = {**self._selectors(), "limit": PAGE, **({"continue": token} if token else {})}
+        accept = METADATA_LIST if self.kind.metadata_only else "application/json"
+        try:
+            return await self._connection.get(self._path, accept, **params)
+        except Refused as refusal:
+            if refusal.status == 410:  # the continuation is too old: begin again
+                raise _Gone from None
+            raise
 
     def _request(self) -> tuple[str, str, dict[str, str]]:
         accept = METADATA_ONLY if self.kind.metadata_only else "application/json"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import names
-from ..spec import ModelRuntime
+from ..spec import Autoscaling, ModelRuntime
 from .platform import Dict
 from .rendering import head
 
@@ -39,16 +41,23 @@ def disruption_budget(runtime: ModelRuntime) -> Dict | None:
 def autoscaler(runtime: ModelRuntime) -> Dict | None:
     if runtime.autoscaling is None:
         return None
-    target = {"type": "Utilization", "averageUtilization": runtime.autoscaling.target_cpu}
     return {
         **head("autoscaling/v2", "HorizontalPodAutoscaler", runtime.name, runtime),
         "spec": {
+            # The Deployment, not the ModelRuntime: it scales while the operator is away.
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": runtime.name},
             "minReplicas": runtime.autoscaling.min_replicas,
             "maxReplicas": runtime.autoscaling.max_replicas,
-            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+            "metrics": _scaling_metrics(runtime.autoscaling),
+            "behavior": runtime.autoscaling.behavior,
         },
     }
+
+
+def _scaling_metrics(autoscaling: Autoscaling) -> list[Any]:
+    target = {"type": "Utilization", "averageUtilization": autoscaling.target_cpu}
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+    return [*([] if autoscaling.target_cpu is None else [cpu]), *autoscaling.metrics]
 
 
 def network_policy(runtime: ModelRuntime) -> Dict | None:
