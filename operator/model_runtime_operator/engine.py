@@ -11,9 +11,10 @@ import time
 from typing import Any
 
 from . import metrics
-from .cluster import Cluster, ClusterError, NotLeading
+from .cluster import Cluster, ClusterError, Contested, NotLeading
 from .cluster.access import Access
 from .cluster.cache import Cache
+from .cluster.claims import Claims
 from .cluster.connection import Connection
 from .cluster.informer import Informer
 from .cluster.kinds import MODEL_RUNTIME, OBSERVED, Key, key_of
@@ -27,6 +28,7 @@ from .watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.5  # changes of children come in flocks: one look at all of them
+CONTESTED_SECONDS = 10.0  # until a ModelRuntime that another operator manages is looked at again
 _IMAGE_VOLUMES_SINCE = (1, 35)  # on by default
 _PRE_STOP_SLEEP_SINCE = (1, 30)  # on by default
 
@@ -42,7 +44,8 @@ class Engine:
         self.informers = [Informer(connection, self.cache, kind, where) for kind in OBSERVED for where in namespaces]
         self.watchdog = Watchdog(connection, self.cache, self.informers, namespaces)
         self.election = self._election()
-        self.cluster = Cluster(connection, self.cache, self.election)
+        lease = f"{settings.lease_namespace}/{settings.lease_name}" if settings.leader_election else ""
+        self.cluster = Cluster(connection, self.cache, self.election, Claims(connection, lease))
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -137,6 +140,10 @@ class Engine:
             self.queue.succeeded(key)
         except NotLeading:
             outcome = "not leading"
+        except Contested as error:
+            outcome = "contested"
+            self.queue.add(key, CONTESTED_SECONDS)
+            log.warning("managed by another operator", extra={"modelruntime": "/".join(key), "error": str(error)})
         except ClusterError as error:
             outcome = type(error).__name__
             delay = self.queue.failed(key)

@@ -24,6 +24,7 @@ WATCH_RESTARTS = Counter(
     f"{_P}_watch_restarts_total", "Watches that ended and were started again, by why.", ["kind", "why"]
 )
 LEADING = Gauge(f"{_P}_leading", "Whether this replica leads.")
+CONTESTED = Gauge(f"{_P}_contested", "ModelRuntimes that are left alone because another operator manages them.")
 MODEL_RUNTIMES = Gauge(
     f"{_P}_modelruntimes", "ModelRuntimes in the cache, by the reason of their Ready condition.", ["reason"]
 )

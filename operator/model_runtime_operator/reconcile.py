@@ -30,6 +30,7 @@ async def reconcile(key: Key, cluster: Cluster, platform: Platform) -> None:
     body = cluster.model_runtime(key)
     if body is None or "deletionTimestamp" in body["metadata"]:
         return  # its objects go by their owner references
+    await cluster.stand_back(body, now=_now())
     outcome, refusal = await _bring_about(body, cluster, platform)
     new = status.of(body, outcome, cluster.observe(key), now=_now(), domain=platform.cluster_domain)
     if new != body.get("status"):

@@ -68,6 +68,8 @@ def live_a_whole_life(world: World) -> None:
     world.serve("adder")
     world.await_reason("adder", "Available", 15)
 
+    claim = f"runtime.hydrosphere.io/operator={world.namespace}/gone"  # that operator's Lease is looked for
+    world.kubectl("annotate", "--overwrite", "deployment/adder", claim)
     autoscaling = {"minReplicas": 2, "maxReplicas": 3}
     world.apply(runtime(autoscaling=autoscaling, networkPolicy={}, resources=CPU_REQUEST))
     eventually(lambda: world.names("horizontalpodautoscalers") == ["adder"] == world.names("networkpolicies"))

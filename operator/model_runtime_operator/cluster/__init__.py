@@ -20,8 +20,9 @@ from ..desired import Files
 from ..status import Observed, Transition
 from . import comparison
 from .cache import Cache
+from .claims import Claims
 from .connection import APPLY, MERGE, Connection
-from .errors import ClusterError, NotLeading, Refused, Stale, Unavailable
+from .errors import ClusterError, Contested, NotLeading, Refused, Stale, Unavailable
 from .kinds import (
     AUTOSCALER,
     CONFIG_MAP,
@@ -40,7 +41,7 @@ from .kinds import (
 )
 from .lease import AlwaysLeading, Election
 
-__all__ = ["Cluster", "ClusterError", "NotLeading", "Refused", "Stale", "Unavailable"]
+__all__ = ["Cluster", "ClusterError", "Contested", "NotLeading", "Refused", "Stale", "Unavailable"]
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +55,13 @@ class Cluster:
     connection: Connection
     cache: Cache
     election: Election | AlwaysLeading
+    claims: Claims
 
     def __post_init__(self) -> None:
         self._settled: dict[
             tuple[str, Key], tuple[str, Any]
         ] = {}  # what the API server stores otherwise than we said it
+        self._rivals: dict[Key, str] = {}
         self._files: dict[Key, tuple[str, Files]] = {}
 
     def model_runtime(self, key: Key) -> Object | None:
@@ -106,6 +109,22 @@ class Cluster:
         live = self.cache.get(kind, key)
         return live is not None and _is_owned_by(live, wanted) and self._is_settled(kind, key, wanted, live)
 
+    async def stand_back(self, body: Object, *, now: str) -> None:
+        """Raises Contested, and sends one Event, if another living operator manages the ModelRuntime."""
+        key = key_of(body)
+        rival = await self.claims.rival(self.cache.get(DEPLOYMENT, key))
+        known = self._rivals.pop(key, "")
+        metrics.CONTESTED.set(len(self._rivals) + bool(rival))
+        if not rival:
+            return
+        self._rivals[key] = rival
+        text = (
+            f"the operator of Lease {rival} manages it; the operator of Lease {self.claims.mine or '(none)'} does not"
+        )
+        if rival != known:
+            await self.tell(body, Transition("Warning", "ManagedElsewhere", text), now=now, number=99)
+        raise Contested(text)
+
     # Writing ----------------------------------------------------------------------------------------------------------
 
     async def apply(self, wanted: Mapping[str, Any]) -> None:
@@ -121,7 +140,11 @@ class Cluster:
             return
         if live is not None and is_ours and kind is DEPLOYMENT:
             await self._hand_over_replicas(wanted, live)
-        body = _marked(wanted, uid=live["metadata"]["uid"] if live is not None and is_ours else None)
+        body = _marked(
+            wanted,
+            self.claims.mine if kind is DEPLOYMENT else "",
+            uid=live["metadata"]["uid"] if live is not None and is_ours else None,
+        )
         params = {
             "fieldManager": names.FIELD_MANAGER,
             "fieldValidation": "Strict",
@@ -270,9 +293,11 @@ def _is_owned_by(live: Object, wanted: Mapping[str, Any]) -> bool:
     return ours in _owner_uids(live)
 
 
-def _marked(wanted: Mapping[str, Any], *, uid: str | None) -> dict[str, Any]:
+def _marked(wanted: Mapping[str, Any], operator: str, *, uid: str | None) -> dict[str, Any]:
     metadata = wanted["metadata"]
     annotations = {**(metadata.get("annotations") or {}), names.APPLIED: comparison.fingerprint(wanted)}
+    if operator:
+        annotations[names.OPERATOR] = operator
     return {**wanted, "metadata": {**metadata, "annotations": annotations, **({"uid": uid} if uid else {})}}
 
 

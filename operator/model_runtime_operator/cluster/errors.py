@@ -18,6 +18,10 @@ class NotLeading(ClusterError):
     """Another replica leads: nothing may be written."""
 
 
+class Contested(ClusterError):
+    """Another operator manages the ModelRuntime: it is left alone until that operator is gone."""
+
+
 class Stale(ClusterError):
     """The object has changed, or is going away, since the caches saw it: the work is queued again."""
 
