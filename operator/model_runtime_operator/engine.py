@@ -170,6 +170,7 @@ async def _platform(settings: Settings, connection: Connection) -> Platform:
         image_volumes=image_volumes,
         pre_stop_sleep=version >= _PRE_STOP_SLEEP_SINCE,
         cluster_domain=settings.cluster_domain,
+        defaults=settings.defaults,
     )
 
 

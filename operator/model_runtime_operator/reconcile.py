@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import datetime
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-from . import desired, spec, status
+from . import defaults, desired, spec, status
 from .cluster import Cluster, Refused
 from .desired import Files, Platform
 from .spec import ModelRuntime
@@ -31,24 +32,31 @@ async def reconcile(key: Key, cluster: Cluster, platform: Platform) -> None:
     if body is None or "deletionTimestamp" in body["metadata"]:
         return  # its objects go by their owner references
     await cluster.stand_back(body, now=_now())
-    outcome, refusal = await _bring_about(body, cluster, platform)
+    chosen = defaults.in_force(body, cluster.observe(key).deployment, platform.defaults)
+    outcome, refusal = await _bring_about(body, chosen, cluster, platform)
     new = status.of(body, outcome, cluster.observe(key), now=_now(), domain=platform.cluster_domain)
+    if (told := defaults.status(body["spec"], chosen, platform.defaults)) is not None:
+        new["defaults"] = told
     if new != body.get("status"):
         await _publish(body, new, cluster)
     if refusal is not None:
         raise refusal
 
 
-async def _bring_about(body: dict[str, Any], cluster: Cluster, platform: Platform) -> tuple[Outcome, Refused | None]:
+async def _bring_about(
+    body: dict[str, Any], chosen: Mapping[str, Any], cluster: Cluster, platform: Platform
+) -> tuple[Outcome, Refused | None]:
     runtime = None
     try:
-        runtime = spec.parse(body)
+        runtime = spec.parse({**body, "spec": defaults.merged(body["spec"], chosen)})
         files = await _files(runtime, cluster)
         wanted = desired.objects(runtime, platform, files)
         if files is not None and not _has_copies(wanted, cluster):
             files = await _files(runtime, cluster, whole=True)
             wanted = desired.objects(runtime, platform, files)
         for each in wanted:
+            if each["kind"] == "Deployment":
+                each["metadata"].setdefault("annotations", {}).update(defaults.record(body, chosen))
             await _apply(each, cluster)
         await cluster.prune((runtime.namespace, runtime.name), wanted)
     except Hindered as error:

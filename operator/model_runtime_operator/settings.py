@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from . import defaults
 
 
 class InvalidSetting(Exception):
@@ -20,6 +23,7 @@ class Settings:
     runtime_image: str
     namespaces: tuple[str, ...] = ()  # none: all
     cluster_domain: str = "cluster.local"
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # spec fields of ModelRuntimes that leave them out
     image_volumes: bool | None = None  # None: as the API server's version says
     kubeconfig: Path | None = None  # None: the pod's service account
     api_server: str = ""  # its address as the kubelet gives it to pods, which needs no DNS
@@ -45,6 +49,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         runtime_image=given["RUNTIME_IMAGE"],
         namespaces=tuple(name.strip() for name in given.get("WATCH_NAMESPACES", "").split(",") if name.strip()),
         cluster_domain=given.get("CLUSTER_DOMAIN", "cluster.local"),
+        defaults=_defaults(given),
         image_volumes=None if given.get("IMAGE_VOLUMES", "auto") == "auto" else _switch(given, "IMAGE_VOLUMES", True),
         kubeconfig=Path(given["KUBECONFIG"]) if "KUBECONFIG" in given else _personal_kubeconfig(given),
         api_server=_api_server(given),
@@ -70,6 +75,13 @@ def _personal_kubeconfig(given: Mapping[str, str]) -> Path | None:
 def _api_server(given: Mapping[str, str]) -> str:
     host, port = given.get("KUBERNETES_SERVICE_HOST", ""), given.get("KUBERNETES_SERVICE_PORT", "443")
     return f"https://{f'[{host}]' if ':' in host else host}:{port}" if host else ""
+
+
+def _defaults(given: Mapping[str, str]) -> Mapping[str, Any]:
+    try:
+        return defaults.read(given.get("MODEL_RUNTIME_DEFAULTS", ""))
+    except defaults.InvalidDefaults as error:
+        raise InvalidSetting(f"MODEL_RUNTIME_DEFAULTS: {error}") from None
 
 
 def _switch(given: Mapping[str, str], name: str, default: bool) -> bool:

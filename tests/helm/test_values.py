@@ -15,7 +15,7 @@ from charting import CHART, EVERYTHING, ROOT, Helm, of_kind
 from prometheus_client import REGISTRY
 
 from chart import values
-from model_runtime_operator import metrics, settings
+from model_runtime_operator import defaults, metrics, settings
 
 pytestmark = pytest.mark.apiserver
 
@@ -44,6 +44,7 @@ BAD = [
     (("probes.liveness.periodseconds=1",), "'/probes/liveness': additional properties 'periodseconds' not allowed"),
     (("podDisruptionBudget.minAvailable=half",), "'/podDisruptionBudget/minAvailable'"),
     (("metrics.podMonitor.scrapeTimeout=soon",), "'/metrics/podMonitor/scrapeTimeout'"),
+    (("defaults.replicas=3",), "'/defaults': additional properties 'replicas' not allowed"),
     (("nodeSelector.disk=1",), "'/nodeSelector/disk': got number, want string"),
     (
         ("metrics.serviceMonitor.enabled=true", "metrics.service.enabled=false"),
@@ -71,7 +72,7 @@ def _keys(schema: dict[str, Any], definitions: dict[str, Any], prefix: str = "")
     found = []
     for name, part in schema["properties"].items():
         part = definitions[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
-        is_group = "properties" in part and f"{prefix}{name}" not in ("resources", *_PROBES)
+        is_group = "properties" in part and f"{prefix}{name}" not in ("resources", "defaults", *_PROBES)
         found += _keys(part, definitions, f"{prefix}{name}.") if is_group else [f"{prefix}{name}"]
     return found
 
@@ -149,6 +150,15 @@ def test_the_pods_of_the_operator_can_be_shaped(helm: Helm) -> None:
     assert {item["metadata"]["labels"].get("team") for item in labelled} == {"ml"}
     names = {item["metadata"]["labels"].get("app.kubernetes.io/name") for item in rendered}
     assert names == {"model-runtime-operator", None}  # None: the objects of `helm test`, which no selector may match
+
+
+def test_fleet_defaults_reach_the_operator_and_the_schema_knows_its_fields(helm: Helm) -> None:
+    chosen = {"tolerations": [{"key": "gpu"}], "nodeSelector": {"pool": "models"}}
+    [deployment] = of_kind(helm.render("--set-json", f"defaults={json.dumps(chosen)}"), "Deployment")
+    given = {each["name"]: each.get("value", "") for each in _container(deployment)["env"]}
+    assert settings.from_environment(given).defaults == chosen
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(schema["properties"]["defaults"]["properties"]) == defaults.ALLOWED
 
 
 def test_extra_objects_are_rendered_as_templates(helm: Helm) -> None:

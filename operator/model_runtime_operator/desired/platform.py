@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Dict = dict[str, Any]
@@ -17,6 +17,7 @@ class Platform:
     image_volumes: bool = True  # OCI images as volumes
     pre_stop_sleep: bool = True  # lifecycle.preStop.sleep
     cluster_domain: str = "cluster.local"
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # of fields that a ModelRuntime leaves out
 
 
 @dataclass(frozen=True)
