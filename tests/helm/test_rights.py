@@ -14,6 +14,7 @@ import yaml
 from charting import CHART, Helm, of_kind, service_account_kubeconfig
 from operating import CPU_REQUEST, Operator, World, eventually, runtime
 
+from cluster import binaries
 from cluster.controlplane import ControlPlane
 from model_runtime_operator import cluster
 from model_runtime_operator.cluster.kinds import CONFIG_MAP, MODEL_RUNTIME, OBSERVED, Kind
@@ -52,6 +53,36 @@ def test_no_rule_of_the_chart_has_a_wildcard_or_reaches_secrets(helm: Helm) -> N
     for rule in rules:
         words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
         assert not words & {"*", "secrets", "pods/exec", "roles", "clusterroles", "impersonate", "escalate", "bind"}
+
+
+def test_the_operators_account_can_change_no_object_of_others(
+    releases: Helm, plane: ControlPlane, tmp_path: Path
+) -> None:
+    releases("install", *RELEASE)
+    account = service_account_kubeconfig(plane, HOME, "mro-model-runtime-operator", tmp_path / "kubeconfig")
+    owner = {"apiVersion": "runtime.hydrosphere.io/v1alpha1", "kind": "ModelRuntime", "name": "m", "uid": "u"}
+
+    def config_map(name: str, *owners: dict[str, str]) -> str:
+        metadata = {"name": name, "namespace": "default", "ownerReferences": list(owners)}
+        return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": name}})
+
+    def refused(*command: str, text: str | None = None) -> str:
+        kubectl = [str(binaries.find(["kubectl"])["kubectl"]), "--kubeconfig", str(account), *command]
+        done = subprocess.run(kubectl, input=text, capture_output=True, text=True)
+        return done.stderr if done.returncode else ""
+
+    plane.kubectl("create", "-f", "-", text=config_map("somebodys"))
+    apply = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+    words = "may change objects that a ModelRuntime owns only"
+    change = ("annotate", "--overwrite", "configmap", "somebodys", "a=b")
+    eventually(lambda: words in refused(*change), 20)  # a policy takes a moment to be in force
+    assert words in refused("delete", "configmap", "somebodys")
+    assert words in refused(*apply, text=config_map("somebodys"))
+    assert words in refused(*apply, text=config_map("somebodys", owner))  # nor make it its own
+    assert words in refused(*apply, text=config_map("fresh"))
+    assert refused(*apply, text=config_map("ours", owner)) == ""
+    assert refused("delete", "configmap", "ours") == ""
+    plane.kubectl("delete", "configmap", "somebodys")
 
 
 @pytest.fixture

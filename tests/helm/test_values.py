@@ -216,7 +216,9 @@ def test_two_operators_have_a_disruption_budget_and_one_has_none(helm: Helm) -> 
 
 
 def test_a_namespaced_operator_gets_nothing_that_belongs_to_the_cluster(helm: Helm) -> None:
-    rendered = helm.render("--set", "watchNamespaces={a,b},crds.install=false,rbac.aggregate=false")
+    rendered = helm.render(
+        "--set", "watchNamespaces={a,b},crds.install=false,rbac.aggregate=false,rbac.ownObjectsOnly=false"
+    )
     assert {item["kind"] for item in rendered} & {
         "ClusterRole",
         "ClusterRoleBinding",
