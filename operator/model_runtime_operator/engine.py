@@ -19,7 +19,7 @@ from .cluster.connection import Connection
 from .cluster.informer import Informer
 from .cluster.kinds import MODEL_RUNTIME, OBSERVED, Key, key_of
 from .cluster.lease import AlwaysLeading, Election, Replica
-from .desired import Platform
+from .desired import CaBundle, Platform
 from .queue import Queue
 from .reconcile import reconcile
 from .settings import Settings
@@ -31,6 +31,7 @@ GATHER_SECONDS = 0.5  # changes of children come in flocks: one look at all of t
 CONTESTED_SECONDS = 10.0  # until a ModelRuntime that another operator manages is looked at again
 _IMAGE_VOLUMES_SINCE = (1, 35)  # on by default
 _PRE_STOP_SLEEP_SINCE = (1, 30)  # on by default
+_OPEN_SHIFT_GROUP = "security.openshift.io"
 
 
 class Engine:
@@ -165,13 +166,23 @@ async def _platform(settings: Settings, connection: Connection) -> Platform:
     answer = await connection.get("/version")
     version = (int(answer["major"]), int("".join(char for char in answer["minor"] if char.isdigit())))
     image_volumes = version >= _IMAGE_VOLUMES_SINCE if settings.image_volumes is None else settings.image_volumes
+    assigns_users = settings.assigns_users
     return Platform(
         runtime_image=settings.runtime_image,
         image_volumes=image_volumes,
         pre_stop_sleep=version >= _PRE_STOP_SLEEP_SINCE,
+        assigns_users=await _is_open_shift(connection) if assigns_users is None else assigns_users,
         cluster_domain=settings.cluster_domain,
         defaults=settings.defaults,
+        proxies=settings.proxies,
+        ca_bundle=CaBundle(*settings.ca_bundle) if settings.ca_bundle else None,
     )
+
+
+async def _is_open_shift(connection: Connection) -> bool:
+    """Whether security context constraints decide as which user a pod runs."""
+    groups = (await connection.get("/apis"))["groups"]
+    return any(group["name"] == _OPEN_SHIFT_GROUP for group in groups)
 
 
 def _say_why_it_ended(task: asyncio.Task[None]) -> None:

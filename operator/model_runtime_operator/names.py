@@ -25,6 +25,8 @@ HOLDER_POD = f"{GROUP}/holder-pod"  # annotation of our Lease: the uid of the po
 
 CONTAINER = "runtime"
 PORT_NAME = "grpc"
+METRICS_PORT_NAME = "metrics"
+HEALTH_PORT_NAME = "health"
 
 
 def labels(name: str) -> dict[str, str]:
@@ -48,6 +50,11 @@ def selector_text(name: str) -> str:
 def hashed(name: str, role: str, content: bytes) -> str:
     """`digits-contract-3f9a1c20b4`: an object whose name changes with its content."""
     return f"{name}-{role}-{hashlib.sha256(content).hexdigest()[:10]}"
+
+
+def external(name: str) -> str:
+    """The Service through which clients outside the cluster reach the pods."""
+    return f"{name}-external"
 
 
 def endpoint(name: str, namespace: str, port: int, domain: str) -> str:

@@ -25,6 +25,9 @@ class Settings:
     cluster_domain: str = "cluster.local"
     defaults: Mapping[str, Any] = field(default_factory=dict)  # spec fields of ModelRuntimes that leave them out
     image_volumes: bool | None = None  # None: as the API server's version says
+    assigns_users: bool | None = None  # whether the cluster gives pods their uid; None: as its API says
+    proxies: Mapping[str, str] = field(default_factory=dict)  # of the ModelRuntimes' pods: HTTP_PROXY, …
+    ca_bundle: tuple[str, str] | None = None  # name and key of a ConfigMap in the ModelRuntimes' namespaces
     kubeconfig: Path | None = None  # None: the pod's service account
     api_server: str = ""  # its address as the kubelet gives it to pods, which needs no DNS
     leader_election: bool = True
@@ -50,7 +53,10 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         namespaces=tuple(name.strip() for name in given.get("WATCH_NAMESPACES", "").split(",") if name.strip()),
         cluster_domain=given.get("CLUSTER_DOMAIN", "cluster.local"),
         defaults=_defaults(given),
-        image_volumes=None if given.get("IMAGE_VOLUMES", "auto") == "auto" else _switch(given, "IMAGE_VOLUMES", True),
+        image_volumes=_switch_or_auto(given, "IMAGE_VOLUMES"),
+        assigns_users=_switch_or_auto(given, "ASSIGNED_USERS"),
+        proxies=_proxies(given),
+        ca_bundle=_ca_bundle(given),
         kubeconfig=Path(given["KUBECONFIG"]) if "KUBECONFIG" in given else _personal_kubeconfig(given),
         api_server=_api_server(given),
         leader_election=_switch(given, "LEADER_ELECTION", True),
@@ -82,6 +88,36 @@ def _defaults(given: Mapping[str, str]) -> Mapping[str, Any]:
         return defaults.read(given.get("MODEL_RUNTIME_DEFAULTS", ""))
     except defaults.InvalidDefaults as error:
         raise InvalidSetting(f"MODEL_RUNTIME_DEFAULTS: {error}") from None
+
+
+def _proxies(given: Mapping[str, str]) -> dict[str, str]:
+    """The proxies of the ModelRuntimes' pods. What lies within the cluster is never asked for through one."""
+    found = {name: given[f"RUNTIME_{name}"] for name in ("HTTP_PROXY", "HTTPS_PROXY") if f"RUNTIME_{name}" in given}
+    for name, url in found.items():
+        if not url.startswith(("http://", "https://")):
+            raise InvalidSetting(f"RUNTIME_{name}: expected an address such as http://proxy:3128, got {url!r}")
+    if not found:
+        return {}
+    domain = given.get("CLUSTER_DOMAIN", "cluster.local")
+    around = [given.get("RUNTIME_NO_PROXY", ""), "localhost", "127.0.0.1", "::1", ".svc", f".{domain}"]
+    return {**found, "NO_PROXY": ",".join(each for each in around if each)}
+
+
+def _ca_bundle(given: Mapping[str, str]) -> tuple[str, str] | None:
+    """`NAME` or `NAME/KEY` of a ConfigMap."""
+    if "RUNTIME_CA_BUNDLE" not in given:
+        return None
+    name, _, key = given["RUNTIME_CA_BUNDLE"].partition("/")
+    if not name or "/" in key:
+        raise InvalidSetting(
+            f"RUNTIME_CA_BUNDLE: expected CONFIGMAP or CONFIGMAP/KEY, got {given['RUNTIME_CA_BUNDLE']!r}"
+        )
+    return name, key or "ca.crt"
+
+
+def _switch_or_auto(given: Mapping[str, str], name: str) -> bool | None:
+    choice = _one_of(given, name, "auto", ("auto", "true", "false"))
+    return None if choice == "auto" else choice == "true"
 
 
 def _switch(given: Mapping[str, str], name: str, default: bool) -> bool:

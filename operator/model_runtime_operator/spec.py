@@ -10,19 +10,20 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from model_runtime import contract
 from model_runtime.contract import Contract, Signature
 from model_runtime.errors import ContractError
 
+from . import pods
+from .pods import Autoscaling, Exposure, NetworkAccess, PodOptions, Strategy, Tls
 from .vocabulary import Hindered
 
 Object = Mapping[str, Any]
 
 ENTRY_FILE = f"src/{contract.ENTRY_MODULE}.py"
-DEFAULT_TARGET_CPU = 70  # percent of the pods' CPU requests
 _KEY_SLASH = "__"  # ConfigMap keys cannot hold a slash
 
 
@@ -106,29 +107,6 @@ class Warmup:
 
 
 @dataclass(frozen=True)
-class Autoscaling:
-    """`target_cpu` is a percentage of the pods' CPU requests; None: only `metrics` decide."""
-
-    min_replicas: int
-    max_replicas: int
-    target_cpu: int | None
-    metrics: tuple[Object, ...] = ()
-    behavior: Object = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PodOptions:
-    """What passes through to the pods, as in a pod's own spec."""
-
-    env: tuple[Object, ...] = ()
-    resources: Object = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    spread: tuple[Object, ...] | None = None
-    scheduling: Object = field(default_factory=dict)  # nodeSelector, tolerations, affinity, …, under a pod's own names
-
-
-@dataclass(frozen=True)
 class ModelRuntime:
     """What a person wants, trusted from here on."""
 
@@ -150,7 +128,11 @@ class ModelRuntime:
     pod: PodOptions
     hydrosphere: Mapping[str, str]
     max_unavailable: int | str | None  # of the disruption budget; None: no budget
-    network_peers: tuple[Object, ...] | None  # None: no policy
+    network: NetworkAccess | None  # None: no policy
+    strategy: Strategy
+    tls: Tls | None
+    service: Exposure
+    metrics_port: int | None
     progress_deadline_seconds: int
     paused: bool
 
@@ -160,21 +142,10 @@ class ModelRuntime:
         return self.autoscaling.min_replicas if self.autoscaling else self.replicas or 0
 
 
-_SCHEDULING = (
-    "nodeSelector",
-    "tolerations",
-    "affinity",
-    "imagePullSecrets",
-    "serviceAccountName",
-    "priorityClassName",
-    "runtimeClassName",
-)
-
-
 def parse(body: Object) -> ModelRuntime:
     """The ModelRuntime in `body`. Raises Hindered with the first thing that makes no sense."""
     metadata, spec = body["metadata"], body["spec"]
-    autoscaling = _autoscaling(spec.get("autoscaling"))
+    autoscaling = pods.autoscaling(spec.get("autoscaling"))
     replicas = None if autoscaling else spec.get("replicas", 1)
     return ModelRuntime(
         name=metadata["name"],
@@ -192,10 +163,14 @@ def parse(body: Object) -> ModelRuntime:
         image_pull_policy=spec.get("imagePullPolicy"),
         processes=spec.get("processes", 1),
         batch_max_size=(spec.get("batching") or {}).get("maxSize", 64),
-        pod=_pod_options(spec),
+        pod=pods.pod_options(spec),
         hydrosphere=_hydrosphere_labels(spec.get("hydrosphere")),
         max_unavailable=_max_unavailable(spec.get("disruptionBudget"), replicas, autoscaling),
-        network_peers=tuple(spec["networkPolicy"].get("from") or ()) if spec.get("networkPolicy") is not None else None,
+        network=pods.network_access(spec.get("networkPolicy")),
+        strategy=pods.strategy(spec.get("strategy")),
+        tls=pods.tls(spec.get("tls")),
+        service=pods.exposure(spec.get("service")),
+        metrics_port=pods.metrics_port(spec.get("metrics")),
         progress_deadline_seconds=spec.get("progressDeadlineSeconds", 600),
         paused=spec.get("paused", False),
     )
@@ -354,31 +329,6 @@ def _warmup(wanted: Object) -> Warmup:
         raise Hindered("InvalidSpec", "spec.warmup.outputs: expected inputs beside them, got none")
     golden = json.dumps([request], sort_keys=True, separators=(",", ":")).encode() if request else None
     return Warmup(wanted.get("enabled", True), golden)
-
-
-def _autoscaling(wanted: Object | None) -> Autoscaling | None:
-    if wanted is None:
-        return None
-    metrics = tuple(wanted.get("metrics") or ())
-    return Autoscaling(
-        min_replicas=wanted.get("minReplicas", 1),
-        max_replicas=wanted["maxReplicas"],
-        target_cpu=wanted.get("targetCPUUtilization", None if metrics else DEFAULT_TARGET_CPU),
-        metrics=metrics,
-        behavior=wanted.get("behavior") or {},
-    )
-
-
-def _pod_options(spec: Object) -> PodOptions:
-    constraints = spec.get("topologySpreadConstraints")
-    return PodOptions(
-        env=tuple(spec.get("env") or ()),
-        resources=spec.get("resources") or {},
-        annotations=spec.get("podAnnotations") or {},
-        labels=spec.get("podLabels") or {},
-        spread=None if constraints is None else tuple(constraints),
-        scheduling={key: spec[key] for key in _SCHEDULING if spec.get(key)},
-    )
 
 
 def _hydrosphere_labels(wanted: Object | None) -> dict[str, str]:

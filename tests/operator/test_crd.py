@@ -113,7 +113,53 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("a resource that is no quantity", {"resources": {"limits": {"memory": "lots"}}}, "memory"),
     ("an unknown taint effect", {"tolerations": [{"effect": "Never"}]}, "supported values"),
     ("a spread without a domain", {"topologySpreadConstraints": [{"maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}]}, "topologyKey"),
-    ("a label of ours on pods", {"podLabels": {"runtime.hydrosphere.io/modelruntime": "x"}}, "the operator's and the cluster's own"),
+    ("a label of ours on pods", {"podLabels": {"runtime.hydrosphere.io/modelruntime": "x"}}, "expected labels of your own"),
+    ("a label of ours on pods, of another prefix", {"podLabels": {"hydrosphere.io/x": "x"}}, "expected labels of your own"),
+    ("a label of Hydrosphere's on pods", {"podLabels": {"HS_INSTANCE_NAME": "x"}}, "expected labels of your own"),
+    ("a label by which Helm and others find pods", {"podLabels": {"app.kubernetes.io/name": "x"}}, "expected labels of your own"),
+    ("the label of who manages pods", {"podLabels": {"app.kubernetes.io/managed-by": "x"}}, "expected labels of your own"),
+    ("the label of a ReplicaSet", {"podLabels": {"pod-template-hash": "x"}}, "expected labels of your own"),
+    ("a label of the cluster's", {"podLabels": {"apps.kubernetes.io/pod-index": "0"}}, "expected labels of your own"),
+    ("a label of a cluster's component", {"podLabels": {"node.k8s.io/x": "0"}}, "expected labels of your own"),
+    ("an annotation of ours on pods", {"podAnnotations": {"runtime.hydrosphere.io/files": "x"}}, "annotations of hydrosphere.io"),
+    ("an annotation of Hydrosphere's on pods", {"podAnnotations": {"HS_X": "x"}}, "annotations of hydrosphere.io"),
+    ("a label of ours on the Service", {"service": {"labels": {"app.kubernetes.io/instance": "x"}}}, "expected labels of your own"),
+    ("an annotation of ours on the Service", {"service": {"annotations": {"runtime.hydrosphere.io/applied": "x"}}}, "annotations of hydrosphere.io"),
+    ("an unknown type of Service", {"service": {"type": "ExternalName"}}, 'supported values: "ClusterIP", "NodePort", "LoadBalancer"'),
+    ("metrics on the port of predictions", {"port": 9100}, "metrics.port: expected another port than port"),
+    ("metrics on the port of predictions, said so", {"port": 8000, "metrics": {"port": 8000}}, "metrics.port: expected another port than port"),
+    ("metrics on no port", {"metrics": {"port": 0}}, "greater than or equal to 1"),
+    ("the port of metrics as a variable", {"env": [{"name": "METRICS_PORT", "value": "1"}]}, "are set by the operator"),
+    ("TLS without a Secret", {"tls": {"clientAuth": "Require"}}, "secretName"),
+    ("TLS with a wish for certificates", {"tls": {"secretName": "s", "clientAuth": "Request"}}, 'supported values: "None", "Require"'),
+    ("health on the port of predictions", {"port": 9101, "tls": {"secretName": "s"}}, "tls.healthPort: expected another port"),
+    ("health on the port of metrics", {"tls": {"secretName": "s", "healthPort": 9100}}, "tls.healthPort: expected another port"),
+    ("certificates as variables", {"env": [{"name": "TLS_CERT_FILE", "value": "/x"}]}, "are set by the operator (tls)"),
+    ("an unknown strategy", {"strategy": {"type": "BlueGreen"}}, 'supported values: "RollingUpdate", "Recreate"'),
+    ("a surge of a strategy that has none", {"strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}}, "expected to be absent with type Recreate"),
+    ("a rollout that cannot move", {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}}, "expected maxSurge or maxUnavailable above 0"),
+    ("a surge that is a word", {"strategy": {"rollingUpdate": {"maxSurge": "one"}}}, "maxSurge"),
+    ("a surge below zero", {"strategy": {"rollingUpdate": {"maxSurge": -1}}}, "greater than or equal to 0"),
+    ("a volume of the operator's", {"volumes": [{"name": "files", "emptyDir": {}}]}, "are volumes of the operator"),
+    ("a volume without a name", {"volumes": [{"emptyDir": {}}]}, "name"),
+    ("a volume twice", {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]}, "Duplicate value"),
+    ("a mount of no volume", {"volumeMounts": [{"name": "a", "mountPath": "/data"}]}, "expected each name to be one of volumes"),
+    ("a mount of another volume", {"volumes": [{"name": "b", "emptyDir": {}}], "volumeMounts": [{"name": "a", "mountPath": "/data"}]}, "expected each name to be one of volumes"),
+    *[(f"a mount at {path}", {"volumes": [{"name": "a", "emptyDir": {}}], "volumeMounts": [{"name": "a", "mountPath": path}]}, words)
+      for path, words in {
+          "/model": "are the operator's", "/model/files/data": "are the operator's", "/tmp": "are the operator's", "/target/x": "are the operator's",
+          "/etc/model-runtime/tls": "are the operator's", "/opt/model-runtime/lib": "are the operator's", "/proc/self": "are the operator's",
+          "/etc": "are the operator's", "/data/../model": "without '..'", "data": "mountPath", "/": "mountPath", "/data/": "mountPath", "/a//b": "mountPath", "/a:b": "mountPath",
+      }.items()],
+    ("two mounts at one path", {"volumes": [{"name": "a", "emptyDir": {}}], "volumeMounts": [{"name": "a", "mountPath": "/d"}, {"name": "a", "mountPath": "/d"}]}, "Duplicate value"),
+    ("shared memory twice", {"sharedMemory": "1Gi", "volumes": [{"name": "a", "emptyDir": {}}], "volumeMounts": [{"name": "a", "mountPath": "/dev/shm"}]}, "sharedMemory mounts it"),
+    ("shared memory of no size", {"sharedMemory": "much"}, "sharedMemory"),
+    ("variables from nowhere", {"envFrom": [{"prefix": "A_"}]}, "expected a configMapRef or a secretRef"),
+    ("variables from two places", {"envFrom": [{"configMapRef": {"name": "a"}, "secretRef": {"name": "b"}}]}, "expected a configMapRef or a secretRef"),
+    ("pods of root", {"securityContext": {"runAsUser": 0}}, "greater than or equal to 1"),
+    ("more rights", {"securityContext": {"runAsNonRoot": False}}, 'unknown field "spec.securityContext.runAsNonRoot"'),
+    ("no time to end", {"terminationGracePeriodSeconds": 0}, "greater than or equal to 1"),
+    ("an init resource that is no quantity", {"initResources": {"limits": {"memory": "lots"}}}, "memory"),
     ("a servable without a version", {"hydrosphere": {"servableName": "s"}}, "modelVersionId"),
     ("a budget that is a word", {"disruptionBudget": {"maxUnavailable": "some"}}, "maxUnavailable"),
     ("a deadline that is too short", {"progressDeadlineSeconds": 1}, "greater than or equal to 10"),
@@ -151,6 +197,34 @@ def test_what_makes_no_sense_is_refused_with_the_reason(world: World, api: objec
 )
 def test_a_name_that_cannot_be_a_services_is_refused(world: World, api: object, name: str, words: str) -> None:
     assert words in refusal(world, runtime(name))
+
+
+def test_a_name_with_no_room_for_that_of_its_external_service_is_refused(world: World, api: object) -> None:
+    assert refusal(world, runtime("a" * 54, service={"type": "NodePort"})) == ""
+    assert "NAME-external" in refusal(world, runtime("a" * 55, service={"type": "NodePort"}))
+    assert refusal(world, runtime("a" * 63, service={"annotations": {"a": "b"}})) == ""
+
+
+GOOD: list[dict[str, Any]] = [
+    {"podLabels": {"app": "x", "app.kubernetes.io/part-of": "x", "kueue.x-k8s.io/queue-name": "q", "sidecar.istio.io/inject": "true"}},
+    {"podAnnotations": {"prometheus.io/scrape": "true", "cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}},
+    {"strategy": {"rollingUpdate": {"maxSurge": 0}}},
+    {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}}},
+    {"strategy": {"type": "Recreate"}},
+    {"sharedMemory": 1073741824},
+    {"sharedMemory": "1.5Gi"},
+    {"volumes": [{"name": "a", "emptyDir": {"medium": "Memory"}}], "volumeMounts": [{"name": "a", "mountPath": "/dev/shm"}, {"name": "a", "mountPath": "/etc/app"}]},
+    {"port": 9100, "metrics": {"enabled": False}},
+    {"port": 9100, "metrics": {"port": 9090}},
+    {"autoscaling": {"maxReplicas": 2, "metrics": [{"type": "External", "external": {"metric": {"name": "q"}, "target": {"type": "Value", "value": "1"}}}]}},
+    {"autoscaling": {"maxReplicas": 2}, "resources": {"limits": {"cpu": 1}}},
+    {"securityContext": {"runAsUser": 1000, "supplementalGroups": [7], "seLinuxOptions": {"level": "s0:c1,c2"}}, "fsGroup": 0},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", GOOD, ids=lambda changes: next(iter(changes)))
+def test_what_makes_sense_is_accepted(world: World, api: object, changes: dict[str, Any]) -> None:
+    assert refusal(world, runtime(**changes)) == ""
 
 
 def test_every_sample_is_accepted(world: World, api: object) -> None:

@@ -71,15 +71,17 @@ def live_a_whole_life(world: World) -> None:
     claim = f"runtime.hydrosphere.io/operator={world.namespace}/gone"  # that operator's Lease is looked for
     world.kubectl("annotate", "--overwrite", "deployment/adder", claim)
     autoscaling = {"minReplicas": 2, "maxReplicas": 3}
-    world.apply(runtime(autoscaling=autoscaling, networkPolicy={}, resources=CPU_REQUEST))
+    world.apply(runtime(autoscaling=autoscaling, networkPolicy={}, resources=CPU_REQUEST, service={"type": "NodePort"}))
     eventually(lambda: world.names("horizontalpodautoscalers") == ["adder"] == world.names("networkpolicies"))
     eventually(lambda: world.names("poddisruptionbudgets") == ["adder"])
+    eventually(lambda: world.names("services") == ["adder", "adder-external"])
     world.kubectl("set", "env", "deployment/adder", "--all", "APP_PORT=1")
     world.kubectl("annotate", "--overwrite", "service/adder", "runtime.hydrosphere.io/applied=x")
 
     world.apply(runtime(contract={"name": "other", "outputs": {"y": {"shape": [1], "type": "int64"}}}))
     eventually(lambda: world.names("horizontalpodautoscalers") == [] == world.names("networkpolicies"))
     eventually(lambda: world.names("poddisruptionbudgets") == [])
+    eventually(lambda: world.names("services") == ["adder"])
     world.kubectl("delete", "replicasets", "--all")  # so that an old contract is needed by nobody
     eventually(lambda: len([name for name in world.names("configmaps") if "-contract-" in name]) == 1, 15)
 

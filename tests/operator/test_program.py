@@ -27,7 +27,7 @@ from model_runtime_operator.settings import InvalidSetting, from_environment
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL: expected debug or info or warning or error, got 'loud'"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT: expected text or json, got 'xml'"),
         ({"LEADER_ELECTION": "perhaps"}, "LEADER_ELECTION: expected true or false, got 'perhaps'"),
-        ({"IMAGE_VOLUMES": "maybe"}, "IMAGE_VOLUMES: expected true or false, got 'maybe'"),
+        ({"IMAGE_VOLUMES": "maybe"}, "IMAGE_VOLUMES: expected auto or true or false, got 'maybe'"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(variables: dict[str, str], words: str) -> None:

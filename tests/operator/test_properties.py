@@ -188,11 +188,23 @@ _CHANGES: tuple[Callable[[int], Object], ...] = (
     lambda n: {"replicas": n % 3},
     lambda n: {"autoscaling": {"minReplicas": 1, "maxReplicas": 1 + n % 4}, "resources": CPU_REQUEST},
     lambda n: {"networkPolicy": {}, "replicas": 2},
+    lambda n: {"networkPolicy": {"metricsFrom": [{"podSelector": {}}]}, "metrics": {"port": 9500 + n}},
+    lambda n: {"strategy": {"rollingUpdate": {"maxSurge": n % 2, "maxUnavailable": 1}}},
+    lambda n: {"strategy": {"type": "Recreate"}, "terminationGracePeriodSeconds": 1 + n},
+    lambda n: {"service": {"type": ("NodePort", "ClusterIP", "LoadBalancer")[n % 3], "annotations": {"n": str(n)}}},
+    lambda n: {"tls": {"secretName": f"s{n}", "clientAuth": ("None", "Require")[n % 2]}, "fsGroup": n},
+    lambda n: {
+        "volumes": [{"name": "data", "emptyDir": {"sizeLimit": f"{n}Mi"}}],
+        "volumeMounts": [{"name": "data", "mountPath": f"/data{n % 3}"}],
+        "envFrom": [{"configMapRef": {"name": "settings", "optional": True}}],
+        "sharedMemory": f"{n}Mi",
+    },
     lambda n: {"paused": True, "env": [{"name": "N", "value": str(n)}]},
     lambda n: {"port": 9000 + n},
     lambda n: {"model": {"inline": {"src/func_main.py": f"N = {n}\n"}}},
     lambda n: {"contract": {"name": f"f{n}", "outputs": {"y": {"shape": [n], "type": "int64"}}}},
     lambda n: {"model": {"configMap": {"name": "source"}}, "podLabels": {"n": str(n)}},
+    lambda n: {"requirements": ["numpy"], "initResources": {"limits": {"memory": f"{n}Mi"}}},
     lambda n: {"requirements": [f"numpy>={n}"], "resources": {"requests": {"cpu": f"{n}00m", "memory": "0.5Gi"}}},
     lambda n: {"contract": {"protobin": base64.b64encode(b"\xff" * n).decode()}},  # is no contract
 )
@@ -279,7 +291,8 @@ class Judge:
         if found is None:
             message = f"ConfigMap {parsed.source.name}: not found in namespace {parsed.namespace}"
             raise Hindered("SourceNotFound", message)
-        return Files({key: hashlib.sha256(text.encode()).hexdigest() for key, text in found["data"].items()})
+        content = {key: text.encode() for key, text in found["data"].items()}
+        return Files({key: hashlib.sha256(value).hexdigest() for key, value in content.items()}, content=content)
 
     def _observed(self, name: str) -> Observed:
         deployment = self._get("deployments", name)
@@ -290,7 +303,7 @@ class Judge:
             for each in self._live["events"]
             if each["involvedObject"].get("uid") in uids and each["type"] != "Normal"
         ]
-        slices = self._of_runtime("endpointslices", name)
+        slices = [each for each in self._of_runtime("endpointslices", name) if _service_name(each) == name]
         return Observed(deployment, tuple(sets), tuple(pods), tuple(slices), tuple(about))
 
     def _orphans(self) -> Iterator[str]:
@@ -314,6 +327,10 @@ class Judge:
 
     def _names_of(self, kind: str, name: str) -> list[str]:
         return [str(each["metadata"]["name"]) for each in self._of_runtime(kind, name)]
+
+
+def _service_name(endpoint_slice: Object) -> str:
+    return str(endpoint_slice["metadata"]["labels"]["kubernetes.io/service-name"])
 
 
 def _substance(item: Object) -> Object:

@@ -33,6 +33,7 @@ from .kinds import (
     NETWORK_POLICY,
     POD,
     REPLICA_SET,
+    SERVICE,
     WRITTEN,
     Key,
     Kind,
@@ -45,7 +46,7 @@ __all__ = ["Cluster", "ClusterError", "Contested", "NotLeading", "Refused", "Sta
 
 log = logging.getLogger(__name__)
 
-_PRUNED = (CONFIG_MAP, DISRUPTION_BUDGET, AUTOSCALER, NETWORK_POLICY)
+_PRUNED = (CONFIG_MAP, SERVICE, DISRUPTION_BUDGET, AUTOSCALER, NETWORK_POLICY)
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Cluster:
             deployment=deployment if deployment and _label(deployment) == key[1] else None,
             replica_sets=tuple(replica_sets),
             pods=tuple(pods),
-            endpoint_slices=tuple(self.cache.of(ENDPOINT_SLICE, key)),
+            endpoint_slices=tuple(each for each in self.cache.of(ENDPOINT_SLICE, key) if _is_of_service(each, key[1])),
             events=tuple(self.cache.events_about(uids)),
         )
 
@@ -271,6 +272,12 @@ _EVENT_WRITES = Kind("Event", "v1", "events", is_written=True)
 
 def _generation(item: Object) -> Any:
     return item["metadata"].get("generation")
+
+
+def _is_of_service(endpoint_slice: Object, name: str) -> bool:
+    """Whether the slice is of the headless Service: an external one lists the same pods again."""
+    labels = endpoint_slice["metadata"].get("labels") or {}
+    return bool(labels.get("kubernetes.io/service-name") == name)
 
 
 def _label(item: Object) -> str | None:

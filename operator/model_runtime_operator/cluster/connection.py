@@ -27,6 +27,8 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 CALL_SECONDS = 10.0
 RETRIES = 4
 SILENCE_SECONDS = 90.0  # the API server sends a bookmark every minute; a watch that is silent for longer is dead
+# A server-side apply of fields that do not exist is refused in these words, with status 500.
+_MALFORMED = b"failed to create typed patch object"
 _LATER = {408, 429, 500, 502, 503, 504}
 _MAX_LINE = 64 * 1024 * 1024  # an object's JSON is one line of a watch
 
@@ -87,11 +89,11 @@ class Connection:
             ) as response:
                 code = str(response.status)
                 text = await response.read()
-                if response.status in _LATER:
+                if response.status in _LATER and _MALFORMED not in text:
                     raise _Later(f"{response.status} {text[:300].decode(errors='replace')}", _retry_after(response))
                 answer = json.loads(text) if text else {}
                 if response.status >= 400:
-                    raise Refused(response.status, answer, f"{method} {path}")
+                    raise Refused(422 if _MALFORMED in text else response.status, answer, f"{method} {path}")
                 return dict(answer)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise _Later(f"{type(error).__name__}: {error}") from None

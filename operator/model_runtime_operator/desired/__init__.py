@@ -9,10 +9,10 @@ from __future__ import annotations
 from ..spec import ConfigMap, Inline, ModelRuntime, Promise, check_entry, check_paths, promise_of
 from ..vocabulary import Hindered
 from . import access, model, workload
-from .platform import Dict, Files, Platform
+from .platform import CaBundle, Dict, Files, Platform
 from .rendering import bare
 
-__all__ = ["Dict", "Files", "Platform", "contract_of", "model_digest", "objects"]
+__all__ = ["CaBundle", "Dict", "Files", "Platform", "contract_of", "model_digest", "objects"]
 
 
 def objects(runtime: ModelRuntime, platform: Platform, files: Files | None = None) -> list[Dict]:
@@ -27,6 +27,7 @@ def objects(runtime: ModelRuntime, platform: Platform, files: Files | None = Non
             model.contract_map(runtime, promise),
             model.files_map(runtime, files),
             access.service(runtime),
+            access.external_service(runtime),
             workload.deployment(runtime, platform, model.assemble(runtime, platform, files, promise)),
             access.disruption_budget(runtime),
             access.autoscaler(runtime),
@@ -46,10 +47,10 @@ def contract_of(runtime: ModelRuntime, files: Files | None) -> Promise | None:
     if isinstance(runtime.source, ConfigMap) and files is not None:
         where = f"ConfigMap {runtime.source.name}"
         paths = runtime.source.paths(list(files.keys))
-        check_paths(where, list(paths))
         missing = sorted(key for key in paths.values() if key not in files.keys)
         if missing:
             raise Hindered("SourceNotFound", f"{where}: has no key {', '.join(missing)}")
+        check_paths(where, list(paths))
         if runtime.image is None:  # a runtime of one's own serves what it likes
             check_entry(where, list(paths))
         if runtime.promise is None:

@@ -15,6 +15,7 @@ from model_runtime.contract import CONTRACT_FILE, DEFAULT_MODEL_DIR, FILES_DIR
 
 from .. import names
 from ..spec import S3, Claim, ConfigMap, Http, Image, Inline, ModelRuntime, Promise
+from . import environment
 from .platform import Dict, Files, Platform
 from .rendering import head
 
@@ -23,7 +24,7 @@ CONTRACT_PATH = f"{DEFAULT_MODEL_DIR}/{CONTRACT_FILE}"
 WARMUP_FILE = "warmup.json"
 LIBRARY_PATH = f"{DEFAULT_MODEL_DIR}/lib"
 
-COPY_UID = 65532  # model images run as root by default, which restricted pods may not; `cp` needs no particular user
+COPY_UID = 65532  # model images run as root by default, which restricted pods may not; `cp` will do as anyone
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _files(runtime: ModelRuntime, platform: Platform, files: Files | None) -> As
         volume = {"name": "files", "persistentVolumeClaim": {"claimName": source.name, "readOnly": True}}
         return Assembly([volume], [], [_mount("files", FILES_PATH, source.path)])
     if isinstance(source, Image):
-        return _image(source, platform)
+        return _image(runtime, platform, source)
     return _fetched(runtime, platform, source)
 
 
@@ -128,7 +129,7 @@ def _config_map(name: str, items: dict[str, str]) -> Assembly:
     )
 
 
-def _image(source: Image, platform: Platform) -> Assembly:
+def _image(runtime: ModelRuntime, platform: Platform, source: Image) -> Assembly:
     if source.mode == "Volume" or (source.mode == "Auto" and platform.image_volumes):
         image = {"reference": source.reference, "pullPolicy": source.pull_policy}
         return Assembly([{"name": "files", "image": image}], [], [_mount("files", FILES_PATH, source.path)])
@@ -137,13 +138,19 @@ def _image(source: Image, platform: Platform) -> Assembly:
         "image": source.reference,
         "imagePullPolicy": source.pull_policy,
         "command": ["cp", "-R", f"/{source.path}/.".replace("//", "/"), "/target/"],
-        "securityContext": {**_SECURITY, "runAsUser": COPY_UID},
+        "securityContext": security() if _has_user(runtime, platform) else {**security(), "runAsUser": COPY_UID},
+        "resources": runtime.pod.init_resources,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": "files", "mountPath": "/target"}],
     }
     return Assembly(
         [_empty("files")], [step], [_mount("files", FILES_PATH, FILES_DIR if source.is_hydrosphere else "")]
     )
+
+
+def _has_user(runtime: ModelRuntime, platform: Platform) -> bool:
+    """Whether the cluster or the ModelRuntime gives all containers a uid: then none is fixed here."""
+    return platform.assigns_users or "runAsUser" in runtime.pod.security
 
 
 def _fetched(runtime: ModelRuntime, platform: Platform, source: Http | S3) -> Assembly:
@@ -218,21 +225,7 @@ def _library(runtime: ModelRuntime, platform: Platform, source: Assembly) -> Ass
     what = ["-r", f"{FILES_PATH}/{wanted.file}"] if wanted.file else ["--", *wanted.lines]
     mounts = [*source.mounts, {"name": "library", "mountPath": "/library"}]
     step = _step(runtime, platform, "requirements", ["install", "/library", *what], mounts)
-    step["env"] += [each for each in runtime.pod.env if each["name"].startswith(_INSTALLER_PREFIXES)]
     return Assembly([_empty("library")], [step], [_mount("library", LIBRARY_PATH, "lib")])
-
-
-_INSTALLER_PREFIXES = (
-    "PIP_",
-    "UV_",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SSL_CERT_",
-)
 
 
 # Parts ----------------------------------------------------------------------------------------------------------------
@@ -249,10 +242,6 @@ def security() -> Dict:
     return {**_SECURITY, "capabilities": {"drop": ["ALL"]}}
 
 
-def temporary() -> Dict:
-    return {"name": "tmp", "mountPath": "/tmp"}
-
-
 def _step(runtime: ModelRuntime, platform: Platform, name: str, arguments: list[str], mounts: list[Dict]) -> Dict:
     """An init container that runs a subcommand of the runtime's own image, so that its Python is the one that serves."""
     step: Dict = {
@@ -261,10 +250,11 @@ def _step(runtime: ModelRuntime, platform: Platform, name: str, arguments: list[
         "imagePullPolicy": runtime.image_pull_policy,
         "command": ["python", "-m", "model_runtime"],
         "args": arguments,
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "env": environment.step_variables(runtime, platform),
+        "resources": runtime.pod.init_resources,
         "securityContext": security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [temporary(), *mounts],
+        "volumeMounts": [*environment.step_mounts(runtime, platform), *mounts],
     }
     return step
 

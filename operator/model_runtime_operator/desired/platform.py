@@ -10,14 +10,25 @@ Dict = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class CaBundle:
+    """A ConfigMap that every namespace of a ModelRuntime has, and its key that holds certificates (PEM)."""
+
+    config_map: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Platform:
-    """The release's runtime image, and what the cluster can do."""
+    """The release's runtime image, what the cluster can do, and how its pods reach the world."""
 
     runtime_image: str
     image_volumes: bool = True  # OCI images as volumes
     pre_stop_sleep: bool = True  # lifecycle.preStop.sleep
+    assigns_users: bool = False  # the cluster gives each pod a uid and refuses others (OpenShift)
     cluster_domain: str = "cluster.local"
     defaults: Mapping[str, Any] = field(default_factory=dict)  # of fields that a ModelRuntime leaves out
+    proxies: Mapping[str, str] = field(default_factory=dict)  # HTTP_PROXY, HTTPS_PROXY, NO_PROXY
+    ca_bundle: CaBundle | None = None
 
 
 @dataclass(frozen=True)

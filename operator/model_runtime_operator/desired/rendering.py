@@ -10,7 +10,14 @@ from ..spec import ModelRuntime
 from .platform import Dict
 
 
-def head(api_version: str, kind: str, name: str, runtime: ModelRuntime, labels: Mapping[str, str] = {}) -> Dict:
+def head(
+    api_version: str,
+    kind: str,
+    name: str,
+    runtime: ModelRuntime,
+    labels: Mapping[str, str] = {},
+    annotations: Mapping[str, str] = {},
+) -> Dict:
     """apiVersion, kind and metadata of an object that belongs to `runtime` and goes when it goes."""
     return {
         "apiVersion": api_version,
@@ -18,7 +25,8 @@ def head(api_version: str, kind: str, name: str, runtime: ModelRuntime, labels: 
         "metadata": {
             "name": name,
             "namespace": runtime.namespace,
-            "labels": {**names.labels(runtime.name), **labels},
+            "labels": {**labels, **names.labels(runtime.name)},
+            "annotations": annotations or None,
             "ownerReferences": [
                 {
                     "apiVersion": names.API_VERSION,

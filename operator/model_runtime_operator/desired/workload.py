@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from model_runtime.contract import DEFAULT_MODEL_DIR
-
 from .. import names
 from ..spec import ModelRuntime
-from .model import Assembly, security, temporary
+from . import environment
+from .model import Assembly, security
 from .platform import Dict, Platform
 from .rendering import head
 
 READINESS_SERVICE = "hydrosphere.serving.runtime.PredictionService"  # serving once the model answers; "" is the process
-PRE_STOP_SECONDS = 5  # endpoints propagate before SIGTERM; measured: with none, 9 of 318 new connections are refused
-DRAIN_LIMIT_SECONDS = 40  # clients leave when their connection's age (30 s, give or take a tenth) is over
-TERMINATION_GRACE_SECONDS = 75  # preStop, the drain, the runtime's grace for calls in flight (25 s), and room
+FROZEN_SECONDS = 10  # what does not answer its probe drains nobody: it is killed soon
 HISTORY_LIMIT = 3  # ReplicaSets kept for `kubectl rollout undo`; each keeps its contract alive
 
 
@@ -25,13 +20,19 @@ def deployment(runtime: ModelRuntime, platform: Platform, assembly: Assembly) ->
         "spec": {
             "replicas": runtime.replicas,  # absent under an autoscaler: then they are not ours
             "selector": {"matchLabels": names.selector(runtime.name)},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "strategy": _strategy(runtime),
             "revisionHistoryLimit": HISTORY_LIMIT,
             "progressDeadlineSeconds": runtime.progress_deadline_seconds,
             "paused": runtime.paused or None,
             "template": _template(runtime, platform, assembly),
         },
     }
+
+
+def _strategy(runtime: ModelRuntime) -> Dict:
+    wanted = runtime.strategy
+    rolling = {"maxUnavailable": wanted.max_unavailable, "maxSurge": wanted.max_surge}
+    return {"type": wanted.type, "rollingUpdate": rolling if wanted.max_surge is not None else None}
 
 
 def _template(runtime: ModelRuntime, platform: Platform, assembly: Assembly) -> Dict:
@@ -41,11 +42,15 @@ def _template(runtime: ModelRuntime, platform: Platform, assembly: Assembly) -> 
         "spec": {
             "initContainers": assembly.steps,
             "containers": [_container(runtime, platform, assembly)],
-            "volumes": [*assembly.volumes, {"name": "tmp", "emptyDir": {}}],
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "volumes": [*assembly.volumes, *environment.volumes(runtime, platform)],
+            "securityContext": {
+                "runAsNonRoot": True,
+                "seccompProfile": {"type": "RuntimeDefault"},
+                **runtime.pod.security,
+            },
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+            "terminationGracePeriodSeconds": runtime.pod.grace_seconds,
             "topologySpreadConstraints": _spread(runtime),
             **runtime.pod.scheduling,
         },
@@ -57,42 +62,47 @@ def _container(runtime: ModelRuntime, platform: Platform, assembly: Assembly) ->
         "name": names.CONTAINER,
         "image": runtime.image or platform.runtime_image,
         "imagePullPolicy": runtime.image_pull_policy,
-        "env": _environment(runtime),
-        "ports": [{"name": names.PORT_NAME, "containerPort": runtime.port, "protocol": "TCP"}],
-        "startupProbe": _probe(runtime, period=2, failures=60),  # "" serves as soon as the port is bound
-        "livenessProbe": _probe(runtime, period=10, failures=3),
+        "env": environment.variables(runtime, platform),
+        "envFrom": list(runtime.pod.env_from),
+        "ports": _ports(runtime),
+        "startupProbe": _killing(runtime, period=2, failures=60),  # "" serves as soon as the port is bound
+        "livenessProbe": _killing(runtime, period=10, failures=3),
         "readinessProbe": _probe(runtime, READINESS_SERVICE, period=2, failures=2),
-        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}} if platform.pre_stop_sleep else None,
+        "lifecycle": _lifecycle(runtime) if platform.pre_stop_sleep else None,
         "resources": runtime.pod.resources,
         "securityContext": security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [temporary(), *assembly.mounts],
+        "volumeMounts": [*environment.mounts(runtime, platform), *assembly.mounts],
     }
 
 
-def _environment(runtime: ModelRuntime) -> list[Any]:
-    ours = {
-        "APP_PORT": str(runtime.port),
-        "MODEL_DIR": DEFAULT_MODEL_DIR,
-        "MODEL_PROCESSES": str(runtime.processes),
-        "BATCH_MAX_SIZE": str(runtime.batch_max_size),
-        "DRAIN_LIMIT_SECONDS": str(DRAIN_LIMIT_SECONDS),
-        "HOME": "/tmp",  # any uid, and the root is read-only
-        **({} if runtime.warmup.enabled else {"WARMUP": "false"}),
+def _ports(runtime: ModelRuntime) -> list[Dict]:
+    ports = {
+        names.PORT_NAME: runtime.port,
+        names.METRICS_PORT_NAME: runtime.metrics_port,
+        names.HEALTH_PORT_NAME: runtime.tls.health_port if runtime.tls else None,
     }
-    theirs = {each["name"] for each in runtime.pod.env}
-    return [{"name": name, "value": value} for name, value in ours.items() if name not in theirs] + list(
-        runtime.pod.env
-    )
+    return [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items() if port]
+
+
+def _lifecycle(runtime: ModelRuntime) -> Dict:
+    return {"preStop": {"sleep": {"seconds": min(environment.PRE_STOP_SECONDS, runtime.pod.grace_seconds)}}}
 
 
 def _probe(runtime: ModelRuntime, service: str | None = None, *, period: int, failures: int) -> Dict:
+    """Asks over gRPC. With TLS on a port of its own, because the kubelet asks in plaintext only."""
     return {
-        "grpc": {"port": runtime.port, "service": service},
+        "grpc": {"port": runtime.tls.health_port if runtime.tls else runtime.port, "service": service},
         "periodSeconds": period,
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
+
+
+def _killing(runtime: ModelRuntime, *, period: int, failures: int) -> Dict:
+    """A probe whose failure ends the container."""
+    seconds = min(FROZEN_SECONDS, runtime.pod.grace_seconds)
+    return {**_probe(runtime, period=period, failures=failures), "terminationGracePeriodSeconds": seconds}
 
 
 def _spread(runtime: ModelRuntime) -> list[Dict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ class Metrics:
     def serve(self, port: int) -> None:
         """Answers /metrics on `port`, in a thread of its own. Raises PortUnavailable."""
         try:
-            start_http_server(port, addr="::", registry=self.registry)
+            start_http_server(port, addr="::" if _has_ipv6() else "0.0.0.0", registry=self.registry)
         except OSError as error:
             raise PortUnavailable(f"port {port} for metrics cannot be bound: {error.strerror} (METRICS_PORT)") from None
 
@@ -116,6 +117,16 @@ class _Now(Collector):
         for number, pid in enumerate(self._host.pids()):
             memory.add_metric([f"model-{number}"], _resident(pid))
         yield memory
+
+
+def _has_ipv6() -> bool:
+    """Whether sockets of IPv6 can be bound; many nodes switch it off."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _resident(pid: int) -> float:
