@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .vocabulary import Hindered
+
 Object = Mapping[str, Any]
 
 DEFAULT_TARGET_CPU = 70  # percent of the pods' CPU requests
@@ -145,17 +147,29 @@ def _is_none(number: int | str) -> bool:
     return not str(number).strip("0%")
 
 
-def autoscaling(wanted: Object | None) -> Autoscaling | None:
+def autoscaling(spec: Object) -> Autoscaling | None:
+    """Raises Hindered where it aims at a percentage of nothing: such an autoscaler would never scale."""
+    wanted = spec.get("autoscaling")
     if wanted is None:
         return None
     metrics = tuple(wanted.get("metrics") or ())
-    return Autoscaling(
+    chosen = Autoscaling(
         min_replicas=wanted.get("minReplicas", 1),
         max_replicas=wanted["maxReplicas"],
         target_cpu=wanted.get("targetCPUUtilization", None if metrics else DEFAULT_TARGET_CPU),
         metrics=metrics,
         behavior=wanted.get("behavior") or {},
     )
+    resources = spec.get("resources") or {}
+    if chosen.target_cpu is not None and not any(
+        "cpu" in (resources.get(kind) or {}) for kind in ("requests", "limits")
+    ):
+        raise Hindered(
+            "InvalidSpec",
+            "spec.resources.requests.cpu: expected a quantity, because autoscaling aims at a percentage of it, got nothing"
+            " (set it, or autoscaling.metrics instead)",
+        )
+    return chosen
 
 
 def tls(wanted: Object | None) -> Tls | None:

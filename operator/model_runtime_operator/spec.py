@@ -145,7 +145,7 @@ class ModelRuntime:
 def parse(body: Object) -> ModelRuntime:
     """The ModelRuntime in `body`. Raises Hindered with the first thing that makes no sense."""
     metadata, spec = body["metadata"], body["spec"]
-    autoscaling = pods.autoscaling(spec.get("autoscaling"))
+    autoscaling = pods.autoscaling(spec)
     replicas = None if autoscaling else spec.get("replicas", 1)
     return ModelRuntime(
         name=metadata["name"],

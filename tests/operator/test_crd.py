@@ -96,8 +96,6 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("an autoscaler without a maximum", {"autoscaling": {"minReplicas": 1}}, "maxReplicas"),
     ("an autoscaler upside down", {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}, "expected at most maxReplicas"),
     ("an autoscaler from zero", {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, "greater than or equal to 1"),
-    ("an autoscaler of CPU that nobody requests", {"autoscaling": {"maxReplicas": 2}}, "resources.requests.cpu: expected a quantity"),
-    ("an autoscaler of CPU beside metrics that nobody requests", {"autoscaling": {"maxReplicas": 2, "targetCPUUtilization": 60, "metrics": [{"type": "Pods"}]}}, "resources.requests.cpu: expected a quantity"),
     ("an autoscaler without metrics", {"autoscaling": {"maxReplicas": 2, "metrics": []}}, "should have at least 1 items"),
     ("an autoscaler of an unknown metric", {"autoscaling": {"maxReplicas": 2, "metrics": [{"type": "Rumour"}]}}, "supported values"),
     ("port 0", {"port": 0}, "greater than or equal to 1"),
@@ -217,7 +215,7 @@ GOOD: list[dict[str, Any]] = [
     {"port": 9100, "metrics": {"enabled": False}},
     {"port": 9100, "metrics": {"port": 9090}},
     {"autoscaling": {"maxReplicas": 2, "metrics": [{"type": "External", "external": {"metric": {"name": "q"}, "target": {"type": "Value", "value": "1"}}}]}},
-    {"autoscaling": {"maxReplicas": 2}, "resources": {"limits": {"cpu": 1}}},
+    {"autoscaling": {"maxReplicas": 2}},  # the CPU request may be a fleet default; without one it is InvalidSpec
     {"securityContext": {"runAsUser": 1000, "supplementalGroups": [7], "seLinuxOptions": {"level": "s0:c1,c2"}}, "fsGroup": 0},
 ]  # fmt: skip
 
