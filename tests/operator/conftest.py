@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from operating import CRD, Operator, World
+from operating import CRD, Operator, World, await_established
 
 from cluster.controlplane import ControlPlane
 
@@ -15,9 +15,7 @@ from cluster.controlplane import ControlPlane
 def api(control_plane: ControlPlane) -> ControlPlane:
     """The API server with our CRD."""
     control_plane.kubectl("apply", "--server-side", "-f", str(CRD))
-    control_plane.kubectl(
-        "wait", "--for=condition=Established", "crd/modelruntimes.runtime.hydrosphere.io", "--timeout=20s"
-    )
+    await_established(control_plane, "modelruntimes.runtime.hydrosphere.io")
     return control_plane
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from operating import IMAGE, Operator, World, eventually, runtime
+from operating import IMAGE, Operator, World, await_established, eventually, runtime
 
 from model_runtime_operator import desired, settings, spec
 from model_runtime_operator.desired import CaBundle, Platform
@@ -269,7 +269,7 @@ def test_open_shift_is_recognised_by_its_api(world: World, start: Callable[..., 
     copied = {"image": {"reference": "r/m:1", "mode": "Copy"}}
     world.kubectl("create", "-f", "-", text=json.dumps(crd))
     try:
-        world.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}", "--timeout=20s")  # type: ignore[index]
+        await_established(world.api, "securitycontextconstraints.security.openshift.io")
         operator = start()
         operator.wait_ready()
         world.apply(runtime(model=copied))

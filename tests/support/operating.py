@@ -221,6 +221,12 @@ def eventually(
         time.sleep(every)
 
 
+def await_established(plane: ControlPlane, name: str) -> None:
+    """Until a CustomResourceDefinition is served. `kubectl wait` fails where it has no conditions yet."""
+    template = '{.status.conditions[?(@.type=="Established")].status}'
+    eventually(lambda: plane.kubectl("get", "crd", name, "-o", f"jsonpath={template}") == "True", 20)
+
+
 def sample(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((SAMPLES / f"{name}.yaml").read_text()))
 
