@@ -80,6 +80,10 @@ class UnknownMethod(PredictionError):
     """No era has a method of that path."""
 
 
+class UnknownService(PredictionError):
+    """Health was asked for a service that is not served here."""
+
+
 class NotServing(PredictionError):
     """The model is not loaded, or is stopping: try another replica, or later."""
 

@@ -158,6 +158,12 @@ class Settings:
     max_message_bytes: int = _setting(
         "MAX_MESSAGE_BYTES", 512 * MIB, _integer(1024, 2**31 - 1), "The largest request and answer, in bytes."
     )
+    transfer_timeout: float = _setting(
+        "TRANSFER_TIMEOUT",
+        60.0,
+        _seconds(0, 86400),
+        "How long a request may take to arrive, and an answer to be read, before the call is ended. 0: no limit.",
+    )
     keepalive_seconds: float = _setting(
         "KEEPALIVE_SECONDS", 60.0, _seconds(1, 86400), "An idle connection is probed after this time."
     )

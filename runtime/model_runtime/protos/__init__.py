@@ -41,17 +41,16 @@ def pool(era: str) -> DescriptorPool:
     return _pool(files(era))
 
 
-@lru_cache(maxsize=None)
-def reflection_pool() -> DescriptorPool:
-    """What server reflection shows: every service of ours on one port, with gRPC's own health and reflection."""
+def reflection_files() -> List[FileDescriptorProto]:
+    """What server reflection shows: every service of the port, health, and the details of errors (google.rpc)."""
+    from google.protobuf import any_pb2, duration_pb2
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
+    from google.rpc import error_details_pb2, status_pb2
     from grpc_health.v1 import health_pb2
-    from grpc_reflection.v1alpha import reflection_pb2
 
-    others = [
-        FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb) for module in (health_pb2, reflection_pb2)
-    ]
-    return _pool([*files("served"), *others])
+    modules = (any_pb2, duration_pb2, health_pb2, error_details_pb2, status_pb2)
+    others = [FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb) for module in modules]
+    return list({file.name: file for file in (*files("served"), *others)}.values())
 
 
 def _pool(described: List[FileDescriptorProto]) -> DescriptorPool:

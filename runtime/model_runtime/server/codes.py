@@ -17,6 +17,7 @@ DOMAIN = "runtime.hydrosphere.io"
 STATUS: dict[type[errors.ModelRuntimeError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnknownMethod: grpc.StatusCode.UNIMPLEMENTED,
+    errors.UnknownService: grpc.StatusCode.NOT_FOUND,
     errors.NotServing: grpc.StatusCode.UNAVAILABLE,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -29,6 +30,7 @@ STATUS: dict[type[errors.ModelRuntimeError], grpc.StatusCode] = {
 
 _MESSAGE_BYTES = 1000  # percent-encoded in the trailer, so up to three times that
 _VIOLATIONS_BYTES = 2000
+_VIOLATION_BYTES = 500
 
 
 def refuse(context: grpc.ServicerContext, error: errors.PredictionError) -> None:
@@ -40,27 +42,43 @@ def refuse(context: grpc.ServicerContext, error: errors.PredictionError) -> None
 
 
 def code(error: errors.PredictionError) -> grpc.StatusCode:
-    return STATUS.get(type(error), grpc.StatusCode.INTERNAL)
+    """The status of the error's nearest ancestor that has one: models may raise subclasses of their own."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), grpc.StatusCode.INTERNAL)
+
+
+def reason(error: errors.PredictionError) -> str:
+    """The name of the nearest ancestor that is ours: clients know no other."""
+    return next((kind.__name__ for kind in type(error).__mro__ if kind in STATUS), errors.PredictionError.__name__)
 
 
 def status(error: errors.PredictionError) -> status_pb2.Status:
-    answer = status_pb2.Status(code=getattr(code_pb2, code(error).name), message=_cut(str(error), _MESSAGE_BYTES))
-    answer.details.append(_any(error_details_pb2.ErrorInfo(reason=type(error).__name__, domain=DOMAIN)))
+    answer = status_pb2.Status(code=getattr(code_pb2, code(error).name), message=_cut(_text(error), _MESSAGE_BYTES))
+    answer.details.append(_any(error_details_pb2.ErrorInfo(reason=reason(error), domain=DOMAIN)))
     if error.violations:
         answer.details.append(_any(_bad_request(error.violations)))
     return answer
 
 
 def _bad_request(violations: tuple[errors.Violation, ...]) -> error_details_pb2.BadRequest:
+    """As many violations as fit, each cut to a part of the room, and how many are left out."""
     request = error_details_pb2.BadRequest()
     left = _VIOLATIONS_BYTES
     for number, violation in enumerate(violations):
-        left -= len(violation.path.encode()) + len(violation.message.encode()) + 8
+        path, message = _cut(violation.path, _VIOLATION_BYTES), _cut(violation.message, _VIOLATION_BYTES)
+        left -= len(path.encode()) + len(message.encode()) + 8
         if left < 0:
             request.field_violations.add(field="…", description=f"and {len(violations) - number} more")
             break
-        request.field_violations.add(field=violation.path, description=violation.message)
+        request.field_violations.add(field=path, description=message)
     return request
+
+
+def _text(error: errors.PredictionError) -> str:
+    """The error's own words; what a subclass makes of `str` is foreign code."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001
+        return reason(error)
 
 
 def _any(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
@@ -69,6 +87,7 @@ def _any(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) ->
     return packed
 
 
-def _cut(text: str, size: int) -> str:
-    data = text.encode("utf-8", "replace")
-    return text if len(data) <= size else data[: size - 3].decode("utf-8", "ignore") + "…"
+def _cut(text: object, size: int) -> str:
+    """At most `size` bytes of UTF-8. Lone surrogates, which no message can carry, are replaced."""
+    data = str(text)[: size + 1].encode("utf-8", "replace")
+    return data.decode() if len(data) <= size else data[: size - 3].decode("utf-8", "ignore") + "…"

@@ -7,7 +7,6 @@ import logging
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +25,10 @@ from ..supervisor.isolated import IsolatedHost
 from ..supervisor.launch import Launch, find_python
 from . import connections, engine, tls
 from .health import Health
-from .methods import Gate, Predict, PredictHandlers, add_discovery
+from .housekeeping import Housekeeping
+from .methods import Bounds, Gate, Predict, handlers
 from .observers import Observer
+from .stopping import Stop
 
 if TYPE_CHECKING:
     from .tracing import Tracing
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEPARTURE_SECONDS = 0.2  # how late it may be noticed that the last client has left
-CONTROL_THREADS = 4  # probes, Status, reflection: short, and never behind a prediction
 
 
 class RuntimeManager:
@@ -61,10 +61,12 @@ class RuntimeManager:
         self.directory = ModelDirectory(Path(model_path).absolute())
         self.port = port
         self._service = service
-        self._control = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="control")
         self._executor = engine.executor()
-        self._health = Health(self._control)
-        self._gate = Gate(self.settings.max_queue, self.settings.max_queue_bytes)
+        self._health = Health()
+        self._bounds = Bounds(self.settings)
+        departures = self._executor.departures if isinstance(self._executor, engine.Direct) else None
+        self._gate = Gate(self.settings.max_queue, self.settings.max_queue_bytes, departures)
+        self._housekeeping = Housekeeping(self.settings, self._executor, self._health, self._bounds)
         self._observers: tuple[Observer, ...] = ()
         self._tracing: Tracing | None = None
         self._server: grpc.Server | None = None
@@ -87,6 +89,7 @@ class RuntimeManager:
         self._server = self._make_server(contract)
         self.port = self._bind(self._server, credentials)
         self._server.start()
+        self._housekeeping.start()
         log.info("listening", extra={"port": self.port, "tls": credentials is not None, "contract": str(contract)})
         self._loading_since = time.monotonic()
         self._host.start(self._on_change)
@@ -103,20 +106,27 @@ class RuntimeManager:
         if drain_delay or drain_limit:
             self._drain(drain_delay, drain_limit)
         if self._server is not None:
-            self._server.stop(self.settings.grace_seconds).wait()
+            self._end_calls(self._server)
         if self._host is not None:
             self._host.stop()
         if self._tracing is not None:
             self._tracing.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self._control.shutdown(wait=False, cancel_futures=True)
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
         log.info("stopped")
 
+    def _end_calls(self, server: grpc.Server) -> None:
+        grace = self.settings.grace_seconds
+        if isinstance(self._executor, engine.Direct):
+            Stop(server, self.port, self._executor, self._gate, self._bounds).run(grace)
+        else:
+            server.stop(grace).wait()
+        self._housekeeping.stop()
+
     def _drain(self, delay: float, limit: float) -> None:
-        """Waits for clients to leave: gRPC's own stop loses the calls that cross its GOAWAY on the way.
+        """Waits for clients to leave.
 
         The GOAWAY of a connection's age loses none (MAX_CONNECTION_AGE_SECONDS), and sends clients to look for addresses
         again, among which this one is no longer.
@@ -191,15 +201,14 @@ class RuntimeManager:
         limit = (
             None if isinstance(self._executor, engine.Direct) else self.settings.max_queue
         )  # a pool's own queue has none
-        server = grpc.server(self._control, options=_options(self.settings), maximum_concurrent_rpcs=limit)
-        handlers = PredictHandlers(self._predict, contract, self._health)
-        server.add_generic_rpc_handlers((handlers,))
-        add_discovery(server, self._health)
+        server = grpc.server(self._executor, options=_options(self.settings), maximum_concurrent_rpcs=limit)
+        table = handlers(self._predict, contract, self._health, self._executor, self._bounds)
+        server.add_generic_rpc_handlers((table,))
         return server
 
-    def _predict(self, path: str) -> engine.Behaviour:
+    def _predict(self, path: str) -> Predict:
         assert self._host is not None
-        return engine.Behaviour(Predict(path, self._host.submit, self._gate, self._observers), self._executor)
+        return Predict(path, self._host.submit, self._gate, self._observers)
 
     def _make_observers(self, host: Host) -> tuple[Observer, ...]:
         """Metrics and tracing, where they are asked for. Neither costs anything where they are not."""

@@ -2,60 +2,104 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_reflection.v1alpha import reflection
 
-from .. import protos, wire
+from .. import protos
 from ..contract import Contract, discovery
-from ..errors import DeadlineExceeded, InvalidRequest, Overloaded, PredictionError
+from ..errors import DeadlineExceeded, NotServing, Overloaded, PredictionError
 from ..outcome import Outcome
 from ..protocols import PROTOCOLS
+from ..settings import Settings
 from ..supervisor.host import Cancellation, Done
-from . import codes, open_inference
-from .engine import Result
+from . import control, open_inference, reflection
+from .engine import Asked, Behaviour, Departures, Places, Result, Streaming
 from .health import Health
-from .observers import Observer
+from .observers import End, Observer
 
+log = logging.getLogger(__name__)
+
+STOPPING = "the runtime is stopping"
+MAX_CONTROL_ARRIVALS = 1000  # control calls whose message has not come
+MAX_WATCHES = 10_000
+MAX_REFLECTIONS = 2_000
 _NO_DEADLINE_SECONDS = 1e8  # grpcio reports a call without a deadline as one of some centuries
 
 Submit = Callable[[str, bytes, "float | None", Cancellation, Done], None]
-Behaviour = Callable[[bytes, grpc.ServicerContext], "bytes | None"]
 
 
-class PredictHandlers(grpc.GenericRpcHandler):
-    """Every path that predicts, the questions of the protocols beside, and the contract, over raw bytes."""
+class Handlers(grpc.GenericRpcHandler):
+    """Every path of the port: predictions, the questions of the protocols, the contract, health and reflection. Raw bytes all."""
 
-    def __init__(self, predict: Callable[[str], Behaviour], contract: Contract, health: Health) -> None:
-        promise = discovery.write(contract)
-        answers = {discovery.PATH: lambda _request: promise, **open_inference.answers(contract, health)}
-        for protocol in PROTOCOLS.values():
-            if protocol.status:
-                answers[protocol.status] = lambda _request: health.status_response()
-        self._handlers = {
-            **{path: _unary(_answering(answer)) for path, answer in answers.items()},
-            **{protocol.path: _unary(predict(protocol.path)) for protocol in PROTOCOLS.values()},
-        }
+    def __init__(self, handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]]) -> None:
+        self._handlers = handlers
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         return self._handlers.get(details.method)
 
 
-def _answering(answer: Callable[[bytes], bytes]) -> Behaviour:
-    """A behaviour out of a plain function of the request's bytes."""
+class Bounds:
+    """The places of calls that are open without being predictions on their way."""
 
-    def behaviour(request: bytes, context: grpc.ServicerContext) -> bytes | None:
-        try:
-            return answer(request)
-        except wire.WireError as error:
-            codes.refuse(context, InvalidRequest(f"the request is no message: {error}"))
-            return None
+    def __init__(self, settings: Settings) -> None:
+        self.predictions = Places(settings.max_queue, "wait for their messages")
+        self.control = Places(MAX_CONTROL_ARRIVALS, "wait for their messages")
+        self.watches = Places(MAX_WATCHES, "watch the health")
+        self.reflections = Places(MAX_REFLECTIONS, "ask for reflection")
 
-    return behaviour
+    @property
+    def arriving(self) -> tuple[Places, Places]:
+        return self.predictions, self.control
+
+    @property
+    def streams(self) -> tuple[Places, Places]:
+        return self.watches, self.reflections
+
+
+def handlers(
+    predict: Callable[[str], Asked], contract: Contract, health: Health, executor: ThreadPoolExecutor, bounds: Bounds
+) -> Handlers:
+    """The table: path to handler."""
+    table = {
+        path: _unary(Behaviour(control.Plain(answer), executor, bounds.control))
+        for path, answer in _answers(contract, health).items()
+    }
+    for protocol in PROTOCOLS.values():
+        table[protocol.path] = _unary(Behaviour(predict(protocol.path), executor, bounds.predictions))
+    watch = Streaming(lambda stream: control.Watcher(stream, health), executor, bounds.control, bounds.watches)
+    table[control.WATCH] = grpc.unary_stream_rpc_method_handler(watch)
+    reflect = Streaming(
+        lambda stream: control.Reflecting(stream, _reflection()), executor, bounds.control, bounds.reflections
+    )
+    for service in reflection.SERVICES:
+        table[f"/{service}/{reflection.METHOD}"] = grpc.stream_stream_rpc_method_handler(reflect)
+    return Handlers(table)
+
+
+def _answers(contract: Contract, health: Health) -> dict[str, control.Answer]:
+    """What is answered from memory."""
+    promise = discovery.write(contract)
+    answers: dict[str, control.Answer] = {
+        discovery.PATH: lambda _request: promise,
+        control.CHECK: control.check(health),
+        control.LIST: control.statuses(health),
+        **open_inference.answers(contract, health),
+    }
+    for protocol in PROTOCOLS.values():
+        if protocol.status:
+            answers[protocol.status] = lambda _request: health.status_response()
+    return answers
+
+
+@functools.lru_cache(maxsize=1)
+def _reflection() -> reflection.Reflection:
+    """Made when it is first asked for: the protos take a while to read."""
+    return reflection.Reflection(protos.reflection_files())
 
 
 def _unary(behaviour: Behaviour) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -63,21 +107,34 @@ def _unary(behaviour: Behaviour) -> grpc.RpcMethodHandler[bytes, bytes]:
 
 
 class Gate:
-    """How many predictions, and how many bytes of requests, may be on their way at a time."""
+    """How many predictions, and how many bytes of requests and answers, may be on their way at a time."""
 
-    def __init__(self, calls: int, size: int) -> None:
+    def __init__(self, calls: int, size: int, departures: Departures | None = None) -> None:
         self._most_calls, self._most_bytes = calls, size
+        self._departures = departures or Departures()
         self._lock = threading.Lock()
+        self._is_open = True
         self.bytes = 0
         self.calls = 0
 
+    def close(self) -> None:
+        """From now on nothing enters: the runtime is stopping."""
+        self._is_open = False
+
     def enter(self, size: int) -> None:
         """Raises Overloaded where that would be too many. A lone request always passes: its size has a limit of its own."""
+        if not self._is_open:
+            raise NotServing(STOPPING)
+        departing = self._departures.bytes
+        if departing and (over := self.bytes + departing + size - self._most_bytes) > 0:
+            self._departures.drive_out(over)
+            departing = self._departures.bytes
         with self._lock:
             if self.calls >= self._most_calls:
                 raise Overloaded(f"{self.calls} predictions are on their way already (MAX_QUEUE)")
-            if self.calls and self.bytes + size > self._most_bytes:
-                raise Overloaded(f"{self.bytes} bytes of requests are on their way already (MAX_QUEUE_BYTES)")
+            taken = self.bytes + departing
+            if taken and taken + size > self._most_bytes:
+                raise Overloaded(f"{taken} bytes of requests and answers are on their way already (MAX_QUEUE_BYTES)")
             self.bytes += size
             self.calls += 1
 
@@ -95,17 +152,7 @@ class Predict:
 
     def __call__(self, request: bytes, context: grpc.ServicerContext, done: Callable[[Result], None]) -> None:
         size = len(request)
-        endings = [observer.begin(self._path, size, context) for observer in self._observers]
-
-        def end(outcome: Outcome) -> None:
-            for ending in endings:
-                ending(outcome)
-            done(outcome.result)
-
-        def leave(outcome: Outcome) -> None:
-            self._gate.leave(size)
-            end(outcome)
-
+        ending = _Ending([observer.begin(self._path, size, context) for observer in self._observers], done)
         left = context.time_remaining()
         timeout = None if left is None or left > _NO_DEADLINE_SECONDS else left
         try:
@@ -113,18 +160,34 @@ class Predict:
                 raise DeadlineExceeded("the deadline passed while the call was waiting")
             self._gate.enter(size)
         except PredictionError as error:
-            end(Outcome(error))
-        else:
-            self._submit(self._path, request, timeout, context.add_callback, leave)
+            ending(Outcome(error))
+            return
+        ending.leave = functools.partial(self._gate.leave, size)
+        try:
+            self._submit(self._path, request, timeout, context.add_callback, ending)
+        except BaseException:  # whatever the host ran into: the place is given back and the caller hears
+            log.exception("a call ended in an internal error", extra={"method": self._path})
+            ending(Outcome(PredictionError("internal error")))
 
 
-def add_discovery(server: grpc.Server, health: Health) -> None:
-    """Health and reflection. Reflection shows the true names of every era, from a pool of our own."""
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    services = [
-        *(protocol.service for protocol in PROTOCOLS.values()),
-        discovery.SERVICE,
-        HEALTH_SERVICE,
-        reflection.SERVICE_NAME,
-    ]
-    reflection.enable_server_reflection(services, server, pool=protos.reflection_pool())
+class _Ending:
+    """The end of one prediction: whatever happens, it comes once, gives back its place, and answers the caller."""
+
+    __slots__ = ("_done", "_first", "_observers", "leave")
+
+    def __init__(self, observers: list[End], done: Callable[[Result], None]) -> None:
+        self._observers, self._done = observers, done
+        self._first = threading.Lock()
+        self.leave: Callable[[], None] | None = None
+
+    def __call__(self, outcome: Outcome) -> None:
+        if not self._first.acquire(blocking=False):
+            return
+        if self.leave is not None:
+            self.leave()
+        for observe in self._observers:
+            try:
+                observe(outcome)
+            except BaseException:  # a count that fails must not cost the answer
+                log.exception("an observer failed")
+        self._done(outcome.result)

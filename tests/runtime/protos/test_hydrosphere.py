@@ -147,7 +147,7 @@ import sys
 sys.path.append({str(ROOT / "runtime")!r})
 from model_runtime import protos
 from model_runtime.model import hydro
-protos.reflection_pool(); hydro.install()
+protos.reflection_files(); protos.pool("served"); hydro.install()
 import hydro_serving_grpc
 from google.protobuf import descriptor_pool
 for name in ("hydrosphere.tensorflow.TensorProto", "hydrosphere.serving.contract.Tensor", "model_runtime.v1.GetContractResponse"):

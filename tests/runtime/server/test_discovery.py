@@ -33,6 +33,7 @@ SERVICES = {
     "inference.GRPCInferenceService",
     "model_runtime.v1.ContractService",
     "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 }
 
