@@ -125,7 +125,9 @@ class Connection:
             headers = {str(name): str(value) for name, value in event.headers}
             if "grpc-status" in headers:
                 self.trailers[event.stream_id] = headers
-        elif isinstance(event, h2.events.ConnectionTerminated):  # h2 would go no further; gRPC goes on until all is answered
+        elif isinstance(
+            event, h2.events.ConnectionTerminated
+        ):  # h2 would go no further; gRPC goes on until all is answered
             self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
         elif isinstance(event, h2.events.StreamReset):
             self.trailers.setdefault(event.stream_id, {"reset": str(int(event.error_code))})
