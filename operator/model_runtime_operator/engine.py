@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from . import metrics
+from . import platform as platforms
 from .cluster import Cluster, ClusterError, Contested, NotLeading
 from .cluster.access import Access
 from .cluster.cache import Cache
@@ -19,7 +20,7 @@ from .cluster.connection import Connection
 from .cluster.informer import Informer
 from .cluster.kinds import MODEL_RUNTIME, OBSERVED, Key, key_of
 from .cluster.lease import AlwaysLeading, Election, Replica
-from .desired import CaBundle, Platform
+from .desired import Platform
 from .queue import Queue
 from .reconcile import reconcile
 from .settings import Settings
@@ -29,9 +30,6 @@ log = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.5  # changes of children come in flocks: one look at all of them
 CONTESTED_SECONDS = 10.0  # until a ModelRuntime that another operator manages is looked at again
-_IMAGE_VOLUMES_SINCE = (1, 35)  # on by default
-_PRE_STOP_SLEEP_SINCE = (1, 30)  # on by default
-_OPEN_SHIFT_GROUP = "security.openshift.io"
 
 
 class Engine:
@@ -52,7 +50,7 @@ class Engine:
     @classmethod
     async def start(cls, settings: Settings) -> Engine:
         connection = Connection(Access(settings))
-        engine = cls(settings, connection, await _platform(settings, connection))
+        engine = cls(settings, connection, await platforms.read(settings, connection))
         engine._spawn()
         return engine
 
@@ -98,6 +96,8 @@ class Engine:
         work = [(f"watch of {each.kind.name}", each.run()) for each in self.informers]
         work += [(f"worker {number}", self._work()) for number in range(self._settings.workers)]
         work += [("watchdog", self.watchdog.run()), ("resync", self._resync())]
+        following = platforms.follow(self._settings, self._connection, self._platform, self._on_platform)
+        work += [("runtime image", following)]
         work += [("election", self.election.run() if isinstance(self.election, Election) else asyncio.sleep(10**9))]
         self._tasks = [asyncio.create_task(each, name=name) for name, each in work]
         for task in self._tasks:
@@ -110,6 +110,11 @@ class Engine:
     def _on_leading(self, is_leading: bool) -> None:
         self.queue.clear()
         if is_leading:
+            self._add_all()
+
+    def _on_platform(self, platform: Platform) -> None:
+        self._platform = platform
+        if self.election.is_leading:
             self._add_all()
 
     def _add_all(self) -> None:
@@ -159,30 +164,6 @@ class Engine:
         finally:
             metrics.RECONCILES.labels(outcome).inc()
             metrics.RECONCILE_SECONDS.observe(time.monotonic() - began)
-
-
-async def _platform(settings: Settings, connection: Connection) -> Platform:
-    """The platform, asked of the API server's version where the settings leave it open."""
-    answer = await connection.get("/version")
-    version = (int(answer["major"]), int("".join(char for char in answer["minor"] if char.isdigit())))
-    image_volumes = version >= _IMAGE_VOLUMES_SINCE if settings.image_volumes is None else settings.image_volumes
-    assigns_users = settings.assigns_users
-    return Platform(
-        runtime_image=settings.runtime_image,
-        image_volumes=image_volumes,
-        pre_stop_sleep=version >= _PRE_STOP_SLEEP_SINCE,
-        assigns_users=await _is_open_shift(connection) if assigns_users is None else assigns_users,
-        cluster_domain=settings.cluster_domain,
-        defaults=settings.defaults,
-        proxies=settings.proxies,
-        ca_bundle=CaBundle(*settings.ca_bundle) if settings.ca_bundle else None,
-    )
-
-
-async def _is_open_shift(connection: Connection) -> bool:
-    """Whether security context constraints decide as which user a pod runs."""
-    groups = (await connection.get("/apis"))["groups"]
-    return any(group["name"] == _OPEN_SHIFT_GROUP for group in groups)
 
 
 def _say_why_it_ended(task: asyncio.Task[None]) -> None:

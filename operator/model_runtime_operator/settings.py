@@ -20,7 +20,8 @@ class InvalidSetting(Exception):
 class Settings:
     """Everything that can be set about an operator. Times are in seconds."""
 
-    runtime_image: str
+    runtime_image: str = ""  # empty: as the pod template says
+    runtime_template: str = ""  # a PodTemplate next to the Lease, whose container `runtime` has the image
     namespaces: tuple[str, ...] = ()  # none: all
     cluster_domain: str = "cluster.local"
     defaults: Mapping[str, Any] = field(default_factory=dict)  # spec fields of ModelRuntimes that leave them out
@@ -46,10 +47,11 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings that the environment asks for. Raises InvalidSetting."""
     variables = {key: value.strip() for key, value in (os.environ if environment is None else environment).items()}
     given = {name: text for name, text in variables.items() if text}
-    if "RUNTIME_IMAGE" not in given:
+    if "RUNTIME_IMAGE" not in given and "RUNTIME_TEMPLATE" not in given:
         raise InvalidSetting("RUNTIME_IMAGE: expected the image of the runtime, got nothing")
     return Settings(
-        runtime_image=given["RUNTIME_IMAGE"],
+        runtime_image=given.get("RUNTIME_IMAGE", ""),
+        runtime_template=given.get("RUNTIME_TEMPLATE", ""),
         namespaces=tuple(name.strip() for name in given.get("WATCH_NAMESPACES", "").split(",") if name.strip()),
         cluster_domain=given.get("CLUSTER_DOMAIN", "cluster.local"),
         defaults=_defaults(given),

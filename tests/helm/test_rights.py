@@ -81,7 +81,9 @@ def test_the_operators_account_can_change_no_object_of_others(
     assert words in refused(*apply, text=config_map("somebodys", owner))  # nor make it its own
     assert words in refused(*apply, text=config_map("fresh"))
     assert refused(*apply, text=config_map("ours", owner)) == ""
-    assert refused("delete", "configmap", "ours") == ""
+    assert words not in refused(
+        "delete", "configmap", "ours"
+    )  # the garbage collector may be first: its owner never was
     plane.kubectl("delete", "configmap", "somebodys")
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from charting import CHART, EVERYTHING, ROOT, Helm, of_kind
+from charting import CHART, EVERYTHING, INSTALL, ROOT, Helm, of_kind
 from prometheus_client import REGISTRY
 
 from chart import values
+from cluster import binaries
 from model_runtime_operator import defaults, metrics, settings
 
 pytestmark = pytest.mark.apiserver
@@ -95,7 +96,8 @@ def test_the_operator_reads_every_variable_that_the_deployment_sets(helm: Helm) 
     given = {each["name"]: each.get("value", each["name"]) for each in _container(deployment)["env"]}
     read = settings.from_environment(given)
     assert read == settings.Settings(
-        runtime_image="model-runtime:0.1.0", namespaces=("a", "b"), image_volumes=False, workers=3, resync_seconds=60,
+        runtime_template="mro-model-runtime-operator-runtime", namespaces=("a", "b"), image_volumes=False,
+        workers=3, resync_seconds=60,
         lease_namespace="POD_NAMESPACE", lease_name="mro-model-runtime-operator", identity="POD_NAME", pod_uid="POD_UID",
         http_port=9999,
         log_level="debug", log_format="json",
@@ -106,18 +108,48 @@ def test_the_operator_reads_every_variable_that_the_deployment_sets(helm: Helm) 
 def test_images_come_from_the_registry_and_by_the_digest_that_is_named(helm: Helm) -> None:
     digest = "sha256:" + "0" * 64
     options = ("--set", f"image.registry=registry.example.com/ml/,image.runtime.digest={digest},image.operator.tag=v7")
-    [deployment] = of_kind(helm.render(*options), "Deployment")
+    rendered = helm.render(*options)
+    [deployment] = of_kind(rendered, "Deployment")
     assert _container(deployment)["image"] == "registry.example.com/ml/model-runtime-operator:v7"
-    runtime = {"name": "RUNTIME_IMAGE", "value": f"registry.example.com/ml/model-runtime:0.1.0@{digest}"}
-    assert runtime in _container(deployment)["env"]
+    assert _runtime_image(rendered) == f"registry.example.com/ml/model-runtime:0.1.0@{digest}"
+
+
+def _runtime_image(rendered: list[dict[str, Any]]) -> str:
+    [template] = of_kind(rendered, "PodTemplate")
+    [container] = template["template"]["spec"]["containers"]
+    return str(container["image"])
+
+
+def test_kustomize_replaces_the_images_and_replicas_of_install_yaml(tmp_path: Path) -> None:
+    chosen = {
+        "resources": ["install.yaml"],
+        "images": [
+            {"name": "model-runtime", "newName": "mirror.example.com/runtime", "newTag": "v2"},
+            {
+                "name": "model-runtime-operator",
+                "newName": "mirror.example.com/operator",
+                "digest": "sha256:" + "0" * 64,
+            },
+        ],
+        "replicas": [{"name": "model-runtime-operator", "count": 2}],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(chosen))
+    (tmp_path / "install.yaml").write_text(INSTALL.read_text())
+    kubectl = binaries.find(["kubectl"])["kubectl"]
+    done = subprocess.run([kubectl, "kustomize", tmp_path], capture_output=True, text=True, check=True)
+    rendered = list(yaml.safe_load_all(done.stdout))
+    [deployment] = of_kind(rendered, "Deployment")
+    assert _container(deployment)["image"] == "mirror.example.com/operator@sha256:" + "0" * 64
+    assert deployment["spec"]["replicas"] == 2
+    assert _runtime_image(rendered) == "mirror.example.com/runtime:v2"
 
 
 def test_global_values_choose_the_registry_and_pull_secrets(helm: Helm) -> None:
     chosen = "global.imageRegistry=mirror.example.com,image.registry=other.example.com,global.imagePullSecrets={a,b}"
-    [deployment] = of_kind(helm.render("--set", f"{chosen},image.pullSecrets[0].name=b"), "Deployment")
+    rendered = helm.render("--set", f"{chosen},image.pullSecrets[0].name=b")
+    [deployment] = of_kind(rendered, "Deployment")
     assert _container(deployment)["image"].startswith("mirror.example.com/model-runtime-operator:")
-    runtime = next(each for each in _container(deployment)["env"] if each["name"] == "RUNTIME_IMAGE")
-    assert runtime["value"].startswith("mirror.example.com/model-runtime:")
+    assert _runtime_image(rendered).startswith("mirror.example.com/model-runtime:")
     assert deployment["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "a"}, {"name": "b"}]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from operating import IMAGE, Operator, World, eventually, runtime
@@ -126,3 +127,27 @@ def test_the_log_is_json_where_that_is_asked_for_and_holds_no_payload(
     assert {"time", "level", "message"} <= set(lines[0])
     assert any(line.get("modelruntime") == "adder" and line.get("reason") == "RolloutStarted" for line in lines)
     assert "do-not-tell" not in text
+
+
+@pytest.mark.apiserver
+def test_the_runtimes_image_is_read_from_the_pod_template_and_followed(
+    world: World, start: Callable[..., Operator]
+) -> None:
+    def template(image: str) -> dict[str, Any]:
+        container = {"name": "runtime", "image": image}
+        metadata = {"name": "release-runtime", "namespace": world.namespace}
+        pod = {"spec": {"containers": [container]}}
+        return {"apiVersion": "v1", "kind": "PodTemplate", "metadata": metadata, "template": pod}
+
+    def image() -> str:
+        [container] = world.get("deployment", "adder")["spec"]["template"]["spec"]["containers"]
+        return str(container["image"])
+
+    world.kubectl("apply", "-f", "-", text=json.dumps(template("example.com/runtime:1")))
+    start(world.api.kubeconfig, RUNTIME_IMAGE="", RUNTIME_TEMPLATE="release-runtime", POD_NAMESPACE=world.namespace)
+    world.apply(runtime())
+    eventually(lambda: "adder" in world.names("deployments"), 20)
+    assert image() == "example.com/runtime:1"
+
+    world.kubectl("apply", "-f", "-", text=json.dumps(template("example.com/runtime:2")))
+    eventually(lambda: image() == "example.com/runtime:2", 45)
