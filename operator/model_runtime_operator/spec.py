@@ -11,6 +11,7 @@ import binascii
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from model_runtime import contract
@@ -78,16 +79,19 @@ class Http:
 
 
 @dataclass(frozen=True)
-class S3:
+class Objects:
+    """Objects of a cloud's store (`kind`: s3, gcs or azure) below a prefix; `options` are those of its fetch command."""
+
+    kind: str
     bucket: str
     prefix: str
-    endpoint: str | None
-    region: str | None
+    options: Mapping[str, str]
+    is_anonymous: bool
     manifest_sha256: str | None
     credentials: str | None
 
 
-Source = Inline | ConfigMap | Claim | Image | Http | S3
+Source = Inline | ConfigMap | Claim | Image | Http | Objects
 
 
 @dataclass(frozen=True)
@@ -275,14 +279,16 @@ def _http(source: Object) -> Http:
     return Http(source["url"], source["sha256"], source.get("path", ""), _credentials(source))
 
 
-def _s3(source: Object) -> S3:
-    return S3(
-        source["bucket"],
-        source["prefix"],
-        source.get("endpoint"),
-        source.get("region"),
-        source.get("manifestSha256"),
-        _credentials(source),
+def _objects(kind: str, source: Object) -> Objects:
+    options = {name: source[name] for name in ("account", "endpoint", "region") if source.get(name)}
+    return Objects(
+        kind=kind,
+        bucket=source["container" if kind == "azure" else "bucket"],
+        prefix=source["prefix"],
+        options=options,
+        is_anonymous=source.get("anonymous", False),
+        manifest_sha256=source.get("manifestSha256"),
+        credentials=_credentials(source),
     )
 
 
@@ -298,7 +304,7 @@ _SOURCES: Mapping[str, Callable[[Any], Source]] = {
     "image": _image,
     "hydrosphereImage": _hydrosphere_image,
     "http": _http,
-    "s3": _s3,
+    **{kind: partial(_objects, kind) for kind in ("s3", "gcs", "azure")},
 }
 
 

@@ -60,6 +60,35 @@ def test_init_containers_can_be_given_resources_of_their_own() -> None:
     assert steps(pod(model=image, resources=DEVICES, initResources=own))["copy"]["resources"] == own
 
 
+@pytest.mark.parametrize(
+    ("source", "arguments"),
+    [
+        (
+            {"s3": {"bucket": "b", "prefix": "-p/", "endpoint": "http://s:9000", "region": "eu", "anonymous": True}},
+            "fetch s3 --endpoint http://s:9000 --region eu --anonymous --into /target -- b -p/",
+        ),
+        (
+            {"gcs": {"bucket": "b", "prefix": "p/", "manifestSha256": "a" * 64}},
+            f"fetch gcs --manifest-sha256 {'a' * 64} --into /target -- b p/",
+        ),
+        (
+            {"azure": {"account": "acc", "container": "c", "prefix": "p.zip"}},
+            "fetch azure --account acc --into /target -- c p.zip",
+        ),
+    ],
+)
+def test_objects_are_fetched_from_every_cloud(source: dict[str, Any], arguments: str) -> None:
+    assert steps(pod(model=source))["fetch"]["args"] == arguments.split()
+
+
+def test_an_argument_never_becomes_the_value_of_a_variable() -> None:
+    """The kubelet puts variables in for $(NAME), and what they hold would be seen in messages."""
+    found = steps(pod(model={"s3": {"bucket": "b", "prefix": "$(AWS_SECRET_ACCESS_KEY)/$x"}}, requirements=["$(HOME)"]))
+
+    assert found["fetch"]["args"][-1] == "$$(AWS_SECRET_ACCESS_KEY)/$$x"
+    assert found["requirements"]["args"][-1] == "$$(HOME)"
+
+
 def test_what_is_said_of_proxies_and_certificates_reaches_every_step() -> None:
     env = [
         {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from model_runtime.contract import CONTRACT_FILE, DEFAULT_MODEL_DIR, FILES_DIR
 
 from .. import names
-from ..spec import S3, Claim, ConfigMap, Http, Image, Inline, ModelRuntime, Promise
+from ..spec import Claim, ConfigMap, Http, Image, Inline, ModelRuntime, Objects, Promise
 from . import environment
 from .platform import Dict, Files, Platform
 from .rendering import head
@@ -111,7 +111,7 @@ def digest(runtime: ModelRuntime, files: Files | None) -> str | None:
         return "sha256:" + files_digest(source.paths(sorted(files.keys)), files)
     if isinstance(source, Http):
         return "sha256:" + source.sha256
-    if isinstance(source, S3) and source.manifest_sha256:
+    if isinstance(source, Objects) and source.manifest_sha256:
         return "sha256:" + source.manifest_sha256
     return source.reference.partition("@")[2] or None if isinstance(source, Image) else None
 
@@ -153,28 +153,23 @@ def _has_user(runtime: ModelRuntime, platform: Platform) -> bool:
     return platform.assigns_users or "runAsUser" in runtime.pod.security
 
 
-def _fetched(runtime: ModelRuntime, platform: Platform, source: Http | S3) -> Assembly:
-    arguments, variables = _fetch_http(source) if isinstance(source, Http) else _fetch_s3(source)
-    step = _step(
-        runtime,
-        platform,
-        "fetch",
-        ["fetch", *arguments, "--into", "/target"],
-        [{"name": "files", "mountPath": "/target"}],
-    )
+def _fetched(runtime: ModelRuntime, platform: Platform, source: Http | Objects) -> Assembly:
+    arguments = _fetch_http(source) if isinstance(source, Http) else _fetch_objects(source)
+    step = _step(runtime, platform, "fetch", ["fetch", *arguments], [{"name": "files", "mountPath": "/target"}])
     if source.credentials:
         step["envFrom"] = [{"secretRef": {"name": source.credentials}}]
-    step["env"] += variables
     return Assembly([_empty("files")], [step], [_mount("files", FILES_PATH, "files")])
 
 
-def _fetch_http(source: Http) -> tuple[list[str], list[Dict]]:
-    return ["http", source.url, "--sha256", source.sha256, *_option("--path", source.path)], []
+def _fetch_http(source: Http) -> list[str]:
+    return ["http", source.url, "--sha256", source.sha256, *_option("--path", source.path), "--into", "/target"]
 
 
-def _fetch_s3(source: S3) -> tuple[list[str], list[Dict]]:
-    options = [*_option("--endpoint", source.endpoint), *_option("--region", source.region)]
-    return ["s3", source.bucket, source.prefix, *options, *_option("--manifest-sha256", source.manifest_sha256)], []
+def _fetch_objects(source: Objects) -> list[str]:
+    options = [part for name, value in source.options.items() for part in _option(f"--{name}", value)]
+    options += ["--anonymous"] if source.is_anonymous else []
+    options += _option("--manifest-sha256", source.manifest_sha256)
+    return [source.kind, *options, "--into", "/target", "--", source.bucket, source.prefix]
 
 
 def _option(name: str, value: str | None) -> list[str]:
@@ -249,7 +244,7 @@ def _step(runtime: ModelRuntime, platform: Platform, name: str, arguments: list[
         "image": runtime.image or platform.runtime_image,
         "imagePullPolicy": runtime.image_pull_policy,
         "command": ["python", "-m", "model_runtime"],
-        "args": arguments,
+        "args": [argument.replace("$", "$$") for argument in arguments],  # $(NAME) would be a variable's value
         "env": environment.step_variables(runtime, platform),
         "resources": runtime.pod.init_resources,
         "securityContext": security(),

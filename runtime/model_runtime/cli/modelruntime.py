@@ -22,7 +22,7 @@ WARMUP_FILE = "warmup.json"
 _LOCAL_SOURCES = ("inline", "configMap")
 # Fields of the spec that mean something without a cluster.
 _HONOURED = ("contract", "model", "requirements", "port", "env", "warmup", "processes", "batching")
-_REMOTE_SOURCES = ("persistentVolumeClaim", "image", "http", "s3", "hydrosphereImage")
+_REMOTE_SOURCES = ("persistentVolumeClaim", "image", "http", "s3", "gcs", "azure", "hydrosphereImage")
 
 
 @dataclass(frozen=True)
