@@ -18,6 +18,26 @@ from .errors import InvalidSetting
 
 MIB = 1 << 20
 
+# Settings that a model may want to follow as well, and that show nothing of the server.
+SHARED_WITH_MODEL = frozenset({"MODEL_DIR", "LOG_LEVEL", "LOG_FORMAT"})
+# What sends traces and reaches package indexes, which may hold credentials.
+WITHHELD_FROM_MODEL = frozenset(
+    {
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+        "PIP_INDEX_URL",
+        "PIP_EXTRA_INDEX_URL",
+        "UV_DEFAULT_INDEX",
+        "UV_INDEX",
+        "UV_INDEX_URL",
+        "UV_EXTRA_INDEX_URL",
+    }
+)
+
 
 def _setting(variable: str, default: Any, parse: Callable[[str], Any], help: str) -> Any:
     return dataclasses.field(default=default, metadata={"variable": variable, "parse": parse, "help": help})
@@ -261,6 +281,13 @@ def export(variables: Mapping[str, str]) -> None:
     """Adds a ModelRuntime's settings and `env` to this process's environment. What is set already stays."""
     for name, text in variables.items():
         os.environ.setdefault(name, text)
+
+
+def model_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a model process: ours without the server's own settings and the credentials of its other steps."""
+    variables = os.environ if environment is None else environment
+    own = {setting.metadata["variable"] for setting in dataclasses.fields(Settings)} - SHARED_WITH_MODEL
+    return {name: value for name, value in variables.items() if name not in own | WITHHELD_FROM_MODEL}
 
 
 def table() -> list[tuple[str, str, str]]:

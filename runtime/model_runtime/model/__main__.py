@@ -7,13 +7,15 @@ import importlib.util
 import json
 import os
 import sys
+import types
 from typing import Any, Dict, List
+
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def _import_package() -> None:
-    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    init = os.path.join(home, "__init__.py")
-    spec = importlib.util.spec_from_file_location("model_runtime", init, submodule_search_locations=[home])
+    init = os.path.join(_HOME, "__init__.py")
+    spec = importlib.util.spec_from_file_location("model_runtime", init, submodule_search_locations=[_HOME])
     assert spec is not None and spec.loader is not None  # noqa: PT018
     package = importlib.util.module_from_spec(spec)
     sys.modules["model_runtime"] = package
@@ -26,22 +28,27 @@ def _import_numpy(libraries: List[str]) -> None:
     installed = next((index for index, folder in enumerate(path) if folder.endswith("-packages")), len(path))
     sys.path[installed:installed] = libraries
     try:
-        import numpy  # noqa: F401
+        import numpy
+        import numpy.random  # imported late it would find the model's own `secrets`  # noqa: F401
     finally:
         sys.path[:] = path
 
 
 def _fail(config: Dict[str, Any], message: str) -> None:
     """Everything else of ours imports numpy, so it has to be said here, as `process` would say it."""
-    state = {"phase": "failed", "error": "ModelImportFailed", "message": message}
-    os.write(config["status"], json.dumps(state).encode() + b"\n")
+    guardian.tell(config["status"], phase="failed", error="ModelImportFailed", message=message)
     sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this file's own folder
+    own = os.path.join(_HOME, "model")
+    if sys.path and os.path.abspath(sys.path[0]) == own:  # not where PYTHONSAFEPATH is set
+        sys.path.pop(0)
     _import_package()
-    config = json.loads(sys.argv[1])
+    from model_runtime.model import guardian
+
+    config = json.loads(guardian.read_config())
+    guardian.become_child(config)
     try:
         _import_numpy(config["libraries"])
     except Exception as error:  # noqa: BLE001  # whatever it is, the supervisor tells it
@@ -51,4 +58,6 @@ if __name__ == "__main__":
         _fail(config, f"numpy of the model's environment cannot be imported: {type(cause).__name__}: {cause}")
     from model_runtime.model.process import main
 
-    sys.exit(main(sys.argv[1]))
+    ours = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")  # the model's, and empty
+    sys.exit(main(config))

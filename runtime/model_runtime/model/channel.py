@@ -1,27 +1,32 @@
 """Frames over a Unix socket between the server and a model process: calls one way, answers the other. Both sides use this.
 
-A frame is a header and a payload of raw bytes. Standard library only, Python 3.8: the model process runs it.
+A frame is a header and a payload of raw bytes. What arrives is checked before anything is done with it: user code runs in the
+model process and can write to this socket. Standard library only, Python 3.8: the model process runs it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
-from typing import Iterable, List, NamedTuple, Tuple, Union
+from typing import Collection, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 Payload = Union[bytes, bytearray, memoryview]
 
 # To the model process.
 CALL, CANCEL = 1, 2
 # From the model process.
-ANSWER, FAILURE = 3, 4
+ANSWER, FAILURE, DROPPED = 3, 4, 5
 
-_HEADER = struct.Struct("<BBIQdd")
+_HEADER = struct.Struct("<BBQQdd")
 _READ_BYTES = 1 << 16  # more than most bursts of small calls
 _OWN_BUFFER = 1 << 15  # a payload beyond this is received into memory of its own, which numpy may then use in place
+_FIRST_BYTES = 1 << 22  # of a long payload that are allocated before any of it has arrived
 _IOV_MAX = 512  # Linux takes 1024 pieces at a time
+
+
+class ChannelError(Exception):
+    """What arrived is not a frame that this side accepts. Nothing after it can be read."""
 
 
 class Frame(NamedTuple):
@@ -29,6 +34,7 @@ class Frame(NamedTuple):
 
     CALL: `code` is the index of the method, `first` the deadline on the monotonic clock (0: none). ANSWER and FAILURE: `code` is
     the size of the batch (255: or more), `first` the seconds spent in the model, `second` those spent in decoding and encoding.
+    DROPPED: the call was cancelled before the model began it. Each CALL gets exactly one of the three.
     """
 
     kind: int
@@ -40,15 +46,22 @@ class Frame(NamedTuple):
 
 
 class Channel:
-    """Sends and receives whole frames over a stream socket. One thread at a time may send, and one may receive."""
+    """Sends and receives whole frames over a stream socket. One thread at a time may send, and one may receive.
 
-    def __init__(self, stream: socket.socket) -> None:
+    `kinds` are the frames that this side accepts, `limit` the most bytes that a payload may have.
+    """
+
+    def __init__(self, stream: socket.socket, kinds: Collection[int], limit: int) -> None:
         self.stream = stream
+        self._kinds, self._limit = frozenset(kinds), limit
         self._rest = b""  # the beginning of a frame that has not arrived whole
 
     def send(self, frames: Iterable[Frame]) -> None:
         """All the frames in as few system calls as possible. Raises OSError when the other side is gone."""
-        every = pieces(frames)
+        self.send_pieces(pieces(frames))
+
+    def send_pieces(self, every: List[Payload]) -> None:
+        """Waits until the socket has taken all the pieces. Raises OSError as `send` does."""
         for start in range(0, len(every), _IOV_MAX):
             some = every[start : start + _IOV_MAX]
             for piece in _behind(some, self.stream.sendmsg(some)):
@@ -62,37 +75,57 @@ class Channel:
             return some
 
     def receive(self) -> List[Frame]:
-        """What has arrived: at least one frame, for which it waits. Raises EOFError when the other side is gone."""
+        """What has arrived: at least one frame, for which it waits.
+
+        Raises EOFError when the other side is gone, and ChannelError for what is not a frame.
+        """
+        if self._is_deferred():
+            frames, self._rest = self._split(self._rest, None)
+            return frames
         while True:
-            data = self.stream.recv(_READ_BYTES)
-            if not data:
-                raise EOFError("the other side has closed the channel")
-            frames, self._rest = self._split(self._rest + data if self._rest else data)
+            frames, self._rest = self._split(self._rest + self._received(0), None)
             if frames:
                 return frames
 
-    def receive_waiting(self) -> List[Frame]:
-        """What has arrived already, perhaps nothing; never waits. Raises EOFError."""
-        frames: List[Frame] = []
-        try:
-            while True:
-                data = self.stream.recv(_READ_BYTES, socket.MSG_DONTWAIT)
-                if not data:
-                    raise EOFError("the other side has closed the channel")
-                more, self._rest = self._split(self._rest + data if self._rest else data)
-                frames += more
-                if len(data) < _READ_BYTES:
-                    return frames
-        except BlockingIOError:
-            return frames
+    def receive_waiting(self, budget: int) -> List[Frame]:
+        """What has arrived already, perhaps nothing; never waits for a frame to begin. Raises as `receive` does.
 
-    def _split(self, data: bytes) -> Tuple[List[Frame], bytes]:
+        Reads on until the payloads have `budget` bytes. A frame that would exceed it is left for the next call.
+        """
+        frames: List[Frame] = []
+        while budget > 0 and not self._is_deferred():
+            try:
+                data = self._received(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            more, self._rest = self._split(self._rest + data, budget)
+            frames += more
+            budget -= sum(len(frame.payload) for frame in more)
+            if len(data) < _READ_BYTES:
+                break
+        return frames
+
+    def _is_deferred(self) -> bool:
+        """Whether a long frame has begun to arrive and was left for `receive`."""
+        return len(self._rest) >= _HEADER.size and _HEADER.unpack_from(self._rest)[3] > _OWN_BUFFER
+
+    def _received(self, flags: int) -> bytes:
+        data = self.stream.recv(_READ_BYTES, flags)
+        if not data:
+            raise EOFError("the other side has closed the channel")
+        return data
+
+    def _split(self, data: bytes, budget: Optional[int]) -> Tuple[List[Frame], bytes]:
+        """The whole frames at the beginning of `data`, and what is behind them. Waits for the rest of a long payload."""
         frames: List[Frame] = []
         at, end = 0, len(data)
         while end - at >= _HEADER.size:
             kind, code, number, size, first, second = _HEADER.unpack_from(data, at)
+            self._check(kind, size)
             start = at + _HEADER.size
             if size > _OWN_BUFFER:
+                if budget is not None and size > budget:
+                    break
                 have = min(size, end - start)
                 payload: Payload = self._long_payload(memoryview(data)[start : start + have], size)
                 at = start + have
@@ -104,13 +137,22 @@ class Channel:
             frames.append(Frame(kind, code, number, payload, first, second))
         return frames, data[at:]
 
+    def _check(self, kind: int, size: int) -> None:
+        if kind not in self._kinds:
+            raise ChannelError(f"expected a frame of kind {_listed(self._kinds)}, got {kind}")
+        if size > self._limit:
+            raise ChannelError(f"expected a frame of at most {self._limit} bytes, got one of {size}")
+
     def _long_payload(self, beginning: memoryview, size: int) -> bytearray:
-        payload = bytearray(size)
-        view = memoryview(payload)
+        """Memory grows with what arrives, not with what the header announced."""
+        payload = bytearray(min(size, max(_FIRST_BYTES, len(beginning))))
+        payload[: len(beginning)] = beginning
         at = len(beginning)
-        view[:at] = beginning
         while at < size:
-            received = self.stream.recv_into(view[at:], size - at)
+            if at == len(payload):
+                payload += bytes(min(size - at, at))
+            with memoryview(payload) as view:
+                received = self.stream.recv_into(view[at:])
             if not received:
                 raise EOFError("the other side has closed the channel within a frame")
             at += received
@@ -146,7 +188,5 @@ def _behind(some: List[Payload], sent: int) -> List[Payload]:
     return []
 
 
-def inherited(descriptor: int) -> Channel:
-    """The channel behind a descriptor that this process was started with. Programs that it starts do not inherit it."""
-    os.set_inheritable(descriptor, False)
-    return Channel(socket.socket(fileno=descriptor))
+def _listed(kinds: Collection[int]) -> str:
+    return " or ".join(map(str, sorted(kinds)))

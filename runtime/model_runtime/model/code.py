@@ -14,6 +14,8 @@ from ..errors import FunctionMissing, ModelImportFailed, ModelNotFound
 from . import hydro
 from .directory import ModelDirectory
 
+_LINE_CHARACTERS = 1000  # of an exception's text, in a status that travels in headers
+
 
 def import_entry(directory: ModelDirectory) -> ModuleType:
     """The module func_main, imported as every era did: libraries and sources on the path, `files` as the working directory.
@@ -27,9 +29,7 @@ def import_entry(directory: ModelDirectory) -> ModuleType:
     importlib.invalidate_caches()
     try:
         return importlib.import_module(ENTRY_MODULE)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
+    except BaseException as error:  # sys.exit and interrupts too: the process is ours to end
         raise ModelImportFailed(f"{directory.entry} cannot be imported: {describe(error, directory)}") from error
 
 
@@ -65,9 +65,18 @@ def _is_own_function(module: ModuleType, name: str, value: Any) -> bool:
 
 def describe(error: BaseException, directory: ModelDirectory) -> str:
     """`ZeroDivisionError: division by zero (files/src/func_main.py, line 7, in predict)`: one line, at the model's own frame."""
-    text = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()[-1]
-    place = _own_place(error, directory)
+    text, place = _last_line(error), _own_place(error, directory)
     return f"{text} ({place})" if place else text
+
+
+def _last_line(error: BaseException) -> str:
+    """The last line of what Python would print of an error. Formatting it may run the model's code, which may fail as well."""
+    try:
+        lines = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
+    except BaseException:  # noqa: BLE001
+        lines = []
+    text = lines[-1] if lines else f"{type(error).__name__}, which cannot be formatted"
+    return text if len(text) <= _LINE_CHARACTERS else f"{text[:_LINE_CHARACTERS]}…"
 
 
 def _own_place(error: BaseException, directory: ModelDirectory) -> Optional[str]:

@@ -9,6 +9,8 @@ from ..protocols import PROTOCOL_BY_PATH
 
 METHODS = list(PROTOCOL_BY_PATH)  # a CALL frame's code is an index into it
 TAKEN = struct.Struct("<Q")  # the last call that was begun, at the start of the shared page
+FAILURE_BYTES = 1 << 20  # the most that describes why a call failed
+STATUS_LINE_BYTES = 1 << 18  # the longest line of status
 
 
 class ModelOptions(NamedTuple):
@@ -28,7 +30,9 @@ class Config(NamedTuple):
     channel: int
     status: int  # where the state is written, a JSON object a line
     shared: int  # a page of memory in which `TAKEN` is kept
+    lease: int  # held by the guardian alone
     options: Dict[str, Any]  # of ModelOptions
     warm_up: bool = True
     service: str = ""  # module:Class of a custom runtime; a module may be a file
     path: List[str] = []  # noqa: RUF012  # never changed; where a custom runtime's imports are found
+    max_message_bytes: int = 512 << 20  # of a request and of an answer

@@ -1,7 +1,8 @@
 """The model process: loads the model in its own environment and answers the calls that come over the channel.
 
-Started by the supervisor as `python …/model/__main__.py CONFIG`, in whatever Python the model brings. One thread reads, calls and
-answers; what has queued up meanwhile is answered together where contract and model allow.
+Started by the supervisor through `__main__` and `guardian`, in whatever Python the model brings. One thread reads, calls and
+answers; what has queued up meanwhile is answered together where contract and model allow. Everything of Python that belongs to a
+whole process is the model's: nothing here changes it, and what is imported here is imported before the model's own path is added.
 """
 
 from __future__ import annotations
@@ -12,69 +13,89 @@ import json
 import logging
 import mmap
 import os
+import socket
 import sys
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Deque, List, Type
+from typing import Any, Deque, Dict, List, Sequence, Type
 
-from .. import memory
-from ..errors import ModelError, ModelImportFailed, ModelRuntimeError, PredictionError
+from .. import errors, memory
+from ..errors import ContractError, ModelError, ModelFailure, ModelImportFailed, OutputMismatch, PredictionError
 from ..outcome import Call, Outcome
 from ..prediction import Predictor
-from . import warmup
-from .channel import ANSWER, CALL, CANCEL, FAILURE, Channel, Frame, inherited
-from .config import METHODS, TAKEN, Config, ModelOptions
+from . import journal, messages, warmup  # noqa: F401  # messages: late, its imports would find the model's own modules
+from .channel import ANSWER, CALL, CANCEL, DROPPED, FAILURE, Channel, ChannelError, Frame
+from .config import FAILURE_BYTES, METHODS, TAKEN, Config, ModelOptions
 from .directory import ModelDirectory
 from .service import RuntimeService
 
 log = logging.getLogger(__name__)
 
 ASYNC_THREADS = 64  # calls of an async function that may wait at a time
+READ_AHEAD_BYTES = 16 << 20  # of calls that wait in this process; more wait in the server, where they are counted
+_LONG_BYTES = 1 << 15  # a call whose cancellation may stand right behind it
+_TEXT_CHARACTERS = 4000  # of an error's text
 
 
-def main(text: str) -> int:
+def main(given: Dict[str, Any]) -> int:
     """Serves until the channel closes. The exit status says nothing: a model that cannot be loaded is told by its state."""
-    config = Config(**json.loads(text))
-    _log_to_stdout()
+    config = Config(**given)
+    status = journal.Status(config.status)
+    journal.keep_apart(status)
     memory.keep_large_buffers()
-    status = _Status(config.status)
-    channel = inherited(config.channel)
-    os.register_at_fork(
-        after_in_child=channel.close
-    )  # a child of the model must neither answer nor keep the channel open
+    channel = _inherited(config)
+    _become_the_models(ModelDirectory(Path(config.model_dir)))
     try:
         predictor = _loaded(config)
-    except ModelRuntimeError as error:
-        status.tell(phase="failed", error=type(error).__name__, message=str(error))
+    except BaseException as error:  # whatever it is, the supervisor tells it
+        if not isinstance(error, (ModelError, ContractError)):
+            log.error("the model cannot be loaded", exc_info=error)
+        status.tell(phase="failed", error=_known(error, ModelError), message=_text(error))
         return 1
-    except BaseException as error:
-        log.exception("the model cannot be loaded")
-        status.tell(phase="failed", error=ModelError.__name__, message=f"{type(error).__name__}: {error}")
-        return 1
-    status.tell(phase="serving", batching=predictor.batches)
+    status.tell(phase="serving")
     _Server(channel, predictor, config).run()
     return 0
 
 
-def _log_to_stdout() -> None:
-    """Our own lines only, and not to stderr: what is there last is taken for the model's last words."""
-    logger = logging.getLogger("model_runtime")
-    logger.addHandler(logging.StreamHandler(sys.stdout))
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+def _inherited(config: Config) -> Channel:
+    """The channel. Programs that the model starts do not inherit it, and children that it forks must not keep it open."""
+    os.set_inheritable(config.channel, False)
+    channel = Channel(socket.socket(fileno=config.channel), (CALL, CANCEL), config.max_message_bytes)
+    os.register_at_fork(after_in_child=channel.close)
+    return channel
 
 
-class _Status:
-    """Tells the supervisor how it stands."""
+def _become_the_models(directory: ModelDirectory) -> None:
+    """Arguments as if the model had been started itself, and its libraries for the Pythons that it starts."""
+    sys.argv[:] = [str(directory.entry)]
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[:] = [sys.executable, str(directory.entry)]
+    given = os.environ.get("PYTHONPATH", "")  # noqa: TID251  # Python's, not a setting of ours
+    path = [*directory.import_path, *([given] if given else []), str(directory.path)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)  # noqa: TID251
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # each line is logged when it is written
 
-    def __init__(self, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)
-        self._descriptor = descriptor
 
-    def tell(self, **state: Any) -> None:
-        os.write(self._descriptor, json.dumps(state).encode() + b"\n")
+def _known(error: BaseException, root: Type[BaseException]) -> str:
+    """The name by which the supervisor knows an error: a custom runtime may raise classes of its own."""
+    for kind in type(error).__mro__:
+        name = str(kind.__name__)
+        if issubclass(kind, root) and getattr(errors, name, None) is kind:
+            return name
+    return str(root.__name__)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001  # the model's own code
+        text = "an error without a text"
+    text = text if isinstance(error, errors.ModelRuntimeError) else f"{type(error).__name__}: {text}"
+    return journal.shortened(text, _TEXT_CHARACTERS)
 
 
 def _loaded(config: Config) -> Predictor:
@@ -100,8 +121,8 @@ def _service_class(config: Config) -> Type[RuntimeService]:
         for part in name.split("."):
             found = getattr(found, part)
         return found  # type: ignore[no-any-return]
-    except Exception as error:
-        raise ModelImportFailed(f"the runtime's class {config.service} cannot be imported: {error}") from error
+    except BaseException as error:
+        raise ModelImportFailed(f"the runtime's class {config.service} cannot be imported: {_text(error)}") from error
 
 
 def _from_file(path: str) -> Any:
@@ -124,6 +145,7 @@ class _Server:
         self._shared = mmap.mmap(config.shared, mmap.PAGESIZE)
         self._waiting: Deque[Frame] = deque()
         self._limit = predictor.options.batch_max_size if predictor.batches else 1
+        self._max_bytes = config.max_message_bytes
         self._send_lock = threading.Lock()
         self._own_process = os.getpid()
         threads = ASYNC_THREADS if predictor.is_async else predictor.options.threads
@@ -131,19 +153,29 @@ class _Server:
         self._free = threading.BoundedSemaphore(threads)
 
     def run(self) -> None:
-        try:
-            while True:
-                self._take_in(self._channel.receive_waiting() if self._waiting else self._channel.receive())
+        while True:
+            try:
+                self._take_in(self._arrived())
                 self._answer_next()
-        except (EOFError, OSError):  # the server has ended, or given this process up
-            return
+            except (EOFError, OSError, ChannelError):  # the server has ended, or given this process up
+                return
+            except KeyboardInterrupt:  # a thread of the model's has interrupted the main one, which was not calling it
+                log.warning("the model interrupted its process", exc_info=True)
+
+    def _arrived(self) -> List[Frame]:
+        frames = [] if self._waiting else self._channel.receive()
+        if self._waiting or any(len(frame.payload) > _LONG_BYTES for frame in frames):
+            held = sum(len(frame.payload) for frame in (*self._waiting, *frames))
+            frames += self._channel.receive_waiting(READ_AHEAD_BYTES - held)
+        return frames
 
     def _take_in(self, frames: List[Frame]) -> None:
         for frame in frames:
             if frame.kind == CALL:
                 self._waiting.append(frame)
-            elif frame.kind == CANCEL:
+            elif any(waiting.id == frame.id for waiting in self._waiting):
                 self._waiting = deque(waiting for waiting in self._waiting if waiting.id != frame.id)
+                self._send([Frame(DROPPED, 0, frame.id)])
 
     def _answer_next(self) -> None:
         count = min(len(self._waiting), self._limit)
@@ -166,24 +198,45 @@ class _Server:
 
     def _answer(self, frames: List[Frame]) -> None:
         TAKEN.pack_into(self._shared, 0, frames[-1].id)
-        outcomes = self._predictor.handle_all(
-            [Call(METHODS[frame.code], frame.payload, frame.first) for frame in frames]
-        )
+        outcomes = self._outcomes(frames)
         if os.getpid() != self._own_process:  # the model forked and returned twice
             os._exit(0)
-        answers = [_answer_frame(frame.id, outcome) for frame, outcome in zip(frames, outcomes)]
+        self._send([self._answer_frame(frame.id, outcome) for frame, outcome in zip(frames, outcomes)])
+
+    def _outcomes(self, frames: Sequence[Frame]) -> List[Outcome]:
+        try:
+            return self._predictor.handle_all(
+                [Call(METHODS[frame.code], frame.payload, frame.first) for frame in frames]
+            )
+        except BaseException as error:  # the last net below whatever the model does: the process goes on
+            log.error("a prediction failed outside the model's function", exc_info=error)
+            failure = ModelFailure("the model failed outside its function: see the runtime's log")
+            return [Outcome(failure)] * len(frames)
+
+    def _send(self, frames: List[Frame]) -> None:
         with self._send_lock:
-            self._channel.send(answers)
+            self._channel.send(frames)
 
-
-def _answer_frame(number: int, outcome: Outcome) -> Frame:
-    batch = min(outcome.batch, 255)
-    if isinstance(outcome.result, PredictionError):
-        payload = _error_payload(outcome.result)
-        return Frame(FAILURE, batch, number, payload, outcome.model_seconds, outcome.codec_seconds)
-    return Frame(ANSWER, batch, number, outcome.result, outcome.model_seconds, outcome.codec_seconds)
+    def _answer_frame(self, number: int, outcome: Outcome) -> Frame:
+        result, times = outcome.result, (outcome.model_seconds, outcome.codec_seconds)
+        batch = min(outcome.batch, 255)
+        if not isinstance(result, PredictionError) and len(result) > self._max_bytes:
+            text = f"the answer has {len(result)} bytes, expected at most {self._max_bytes} (MAX_MESSAGE_BYTES)"
+            result = OutputMismatch(text)
+        if isinstance(result, PredictionError):
+            return Frame(FAILURE, batch, number, _error_payload(result), *times)
+        return Frame(ANSWER, batch, number, result, *times)
 
 
 def _error_payload(error: PredictionError) -> bytes:
-    described = {"error": type(error).__name__, "summary": error.summary, "violations": error.violations}
-    return json.dumps(described).encode()
+    """The error as JSON, cut where it would be too long. A custom runtime's own classes may hold anything."""
+    try:
+        summary = journal.shortened(str(error.summary), _TEXT_CHARACTERS)
+        violations = [[str(part) for part in violation] for violation in error.violations]
+    except BaseException:  # noqa: BLE001
+        summary, violations = _text(error), []
+    described = {"error": _known(error, PredictionError), "summary": summary, "violations": violations}
+    payload = json.dumps(described).encode()
+    if len(payload) > FAILURE_BYTES:
+        payload = json.dumps({**described, "violations": []}).encode()
+    return payload

@@ -26,6 +26,11 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
+def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """The traceback: of an exception here, or as a model process sent it."""
+    return formatter.formatException(record.exc_info) if record.exc_info else record.exc_text or ""
+
+
 def _stamp(record: logging.LogRecord) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
 
@@ -36,7 +41,8 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         pairs = "".join(f" {key}={_quoted(value)}" for key, value in _extras(record).items())
         line = f"{_stamp(record)} {record.levelname:<7} {record.getMessage()}{pairs}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        exception = _exception(self, record)
+        return f"{line}\n{exception}" if exception else line
 
 
 class _Json(logging.Formatter):
@@ -47,8 +53,8 @@ class _Json(logging.Formatter):
             "message": record.getMessage(),
             **_extras(record),
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if exception := _exception(self, record):
+            line["exception"] = exception
         return json.dumps(line, default=str, ensure_ascii=False)
 
 

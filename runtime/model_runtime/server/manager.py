@@ -169,7 +169,7 @@ class RuntimeManager:
         if state.phase is Phase.SERVING:
             log.info("serving", extra={"port": self.port, "seconds": seconds})
         elif state.phase is Phase.FAILED:
-            log.error("the model cannot serve", extra={"reason": state.message, "seconds": seconds})
+            log.error("the model cannot serve", extra={"reason": str(state.error or state.message), "seconds": seconds})
         with self._changed:
             self._changed.notify_all()
 
@@ -183,10 +183,12 @@ class RuntimeManager:
             from ..supervisor.inprocess import InProcessHost
 
             make_service = partial(self._make_service, contract, options)
-            return InProcessHost(make_service, threads=options.threads, warm_up=chosen.warmup)
+            return InProcessHost(
+                make_service, threads=options.threads, warm_up=chosen.warmup, error_details=options.error_details
+            )
         python = find_python(self.directory.path, chosen.model_python)
         return IsolatedHost(
-            Launch(self.directory.path, options, python, chosen.warmup, self._service),
+            Launch(self.directory.path, options, python, chosen.warmup, self._service, chosen.max_message_bytes),
             processes=chosen.model_processes,
             timeout=chosen.model_timeout,
             load_timeout=chosen.model_load_timeout,

@@ -20,8 +20,13 @@ class HostState(NamedTuple):
     """Whether the model can answer, and if not, why."""
 
     phase: Phase
-    message: str = ""
-    error: ModelRuntimeError | None = None  # why it failed, where that is for good
+    message: str = ""  # what clients hear
+    error: ModelRuntimeError | None = None  # why it failed, where that is for good; what operators hear
+
+
+def withheld(error: ModelRuntimeError) -> str:
+    """What clients hear where MODEL_ERROR_DETAILS keeps the model's own words from them."""
+    return f"the model cannot serve ({type(error).__name__}): see the runtime's log"
 
 
 Cancellation = Callable[[Callable[[], None]], bool]

@@ -13,7 +13,7 @@ from ..model import warmup
 from ..model.service import RuntimeService
 from ..outcome import Call, Outcome
 from ..prediction import Predictor
-from .host import Cancellation, Done, HostState, Phase
+from .host import Cancellation, Done, HostState, Phase, withheld
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +23,11 @@ class InProcessHost:
 
     restarts = 0
 
-    def __init__(self, make_service: Callable[[], RuntimeService], *, threads: int, warm_up: bool) -> None:
+    def __init__(
+        self, make_service: Callable[[], RuntimeService], *, threads: int, warm_up: bool, error_details: bool
+    ) -> None:
         self._make_service = make_service
-        self._warm_up = warm_up
+        self._warm_up, self._shows_details = warm_up, error_details
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="model")
         self._waiting: set[Done] = set()
         self._predictor: Predictor | None = None
@@ -42,14 +44,17 @@ class InProcessHost:
             if self._warm_up:
                 warmup.warm_up(predictor, service)
         except ModelRuntimeError as error:
-            on_change(HostState(Phase.FAILED, str(error), error))
-        except Exception as error:
-            log.exception("the model cannot be loaded")
-            failure = ModelError(f"the model cannot be loaded: {type(error).__name__}: {error}")
-            on_change(HostState(Phase.FAILED, str(failure), failure))
+            self._fail(error, on_change)
+        except BaseException as error:  # whatever a model raises: this thread's end must be told
+            log.error("the model cannot be loaded", exc_info=error)
+            self._fail(ModelError(f"the model cannot be loaded: {type(error).__name__}: {error}"), on_change)
         else:
             self._predictor = predictor
             on_change(HostState(Phase.SERVING, "ok"))
+
+    def _fail(self, error: ModelRuntimeError, on_change: Callable[[HostState], None]) -> None:
+        message = str(error) if self._shows_details else withheld(error)
+        on_change(HostState(Phase.FAILED, message, error))
 
     def submit(
         self, method: str, request: bytes, timeout: float | None, cancellation: Cancellation, done: Done
@@ -74,8 +79,8 @@ class InProcessHost:
         self._waiting.discard(done)
         try:
             [outcome] = predictor.handle_all([call])
-        except Exception:
-            log.exception("internal error", extra={"method": call.method})
+        except BaseException as error:  # the last net below whatever the model does
+            log.error("internal error", exc_info=error, extra={"method": call.method})
             outcome = Outcome(PredictionError("internal error"))
         done(outcome)
 

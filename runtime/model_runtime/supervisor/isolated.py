@@ -7,39 +7,29 @@ call never touch anything but `ModelProcess.calls`.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import random
 import selectors
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from .. import errors
-from ..errors import (
-    Cancelled,
-    CrashLoop,
-    ModelCrashed,
-    ModelError,
-    ModelRuntimeError,
-    ModelTimeout,
-    NotServing,
-    PredictionError,
-    Violation,
-)
-from ..model.channel import FAILURE, Frame
+from ..errors import Cancelled, CrashLoop, ModelError, ModelRuntimeError, NotServing, PredictionError
 from ..model.config import METHODS
 from ..outcome import Outcome
 from .calls import Gone
-from .host import Cancellation, Done, HostState, Phase
+from .host import Cancellation, Done, HostState, Phase, withheld
 from .launch import Launch
-from .process import Line, ModelProcess, State
+from .process import KILL_SECONDS, Line, ModelProcess, State
+from .replies import Record
 
 log = logging.getLogger(__name__)
 model_log = logging.getLogger("model_runtime.model_output")
+record_log = logging.getLogger("model_runtime.model")  # of our own part of a model process
 
 TICK_SECONDS = 0.25
 STUCK_SECONDS = 10.0  # without a tick the supervisor itself is stuck
@@ -58,6 +48,7 @@ class _Slot:
     process: ModelProcess | None = None
     start_at: float = 0.0
     failed_starts: int = 0
+    postponed: int = 0  # starts in a row for which the system had no resources
     lines: int = 0  # logged since the last tick
 
 
@@ -70,7 +61,8 @@ class IsolatedHost:
         self._slots = [_Slot() for _ in range(processes)]
         self._serving: tuple[ModelProcess, ...] = ()  # replaced whole, so that callers need no lock
         self._has_served = False
-        self._why_not = "the model is not loaded"
+        self._problem = ""  # what this system cannot do to keep model processes in hand
+        self._why_not = "the model is not loaded"  # clients hear it
         self._on_change: Callable[[HostState], None] = lambda _state: None
         self._stopping = threading.Event()
         self._ticked = time.monotonic()
@@ -99,11 +91,11 @@ class IsolatedHost:
             done(Outcome(NotServing(self._why_not)))
             return
 
-        def answered(answer: Frame | Gone) -> None:
-            if isinstance(answer, Frame):
-                done(_outcome(answer))
+        def answered(answer: Outcome | Gone) -> None:
+            if isinstance(answer, Outcome):
+                done(answer)
             elif answer.begun:
-                done(Outcome(_end_of(process)))
+                done(Outcome(self._end_of(process)))
             else:  # the model has not seen it: another process may answer
                 self._give(method, request, deadline, cancellation, done)
 
@@ -142,7 +134,8 @@ class IsolatedHost:
             while not self._stopping.is_set():
                 self._start_due()
                 for key, _ in self._selector.select(TICK_SECONDS):
-                    key.data()
+                    if self._selector.get_map().get(key.fd) is key:  # not closed by one before it
+                        key.data()
                 self._tick()
         except ModelRuntimeError as error:
             self._give_up(error)
@@ -160,31 +153,58 @@ class IsolatedHost:
                 self._check_progress(slot.process)
 
     def _check_progress(self, process: ModelProcess) -> None:
-        """Ends a process that is stuck: one that works on a call, or loads, for longer than it may."""
-        if process.state is State.LOADING and process.seconds > self._load_timeout:
-            process.killed_for = f"did not load within {self._load_timeout:g} s (MODEL_LOAD_TIMEOUT)"
-            process.started.kill()
+        """Ends a process that works on a call, or loads, for longer than it may, or that sent what cannot be read."""
+        if process.calls.violation:
+            process.distrust(process.calls.violation)
+        elif process.state is State.LOADING and process.seconds > self._load_timeout:
+            process.end(f"did not load within {self._load_timeout:g} s (MODEL_LOAD_TIMEOUT)")
         elif process.state is State.SERVING and self._timeout and process.calls.busy().seconds > self._timeout:
-            process.killed_for = f"did not answer within {self._timeout:g} s (MODEL_TIMEOUT) and was ended"
-            process.started.kill()
+            process.end(f"did not answer within {self._timeout:g} s (MODEL_TIMEOUT) and was ended")
+        process.insist()
 
     def _start_due(self) -> None:
         now = time.monotonic()
         for slot in self._slots:
             if slot.process is None and slot.start_at <= now:
-                slot.process = process = ModelProcess(self._launch.start())
-                log.info("model process started", extra={"pid": process.pid, "python": self._launch.python})
-                for descriptor, read in (
-                    (process.pidfd, partial(self._ended, slot, process)),
-                    (process.started.status, partial(self._read_status, slot, process)),
-                    (_fileno(process.started.process.stdout), partial(self._read_output, slot, process, "stdout")),
-                    (_fileno(process.started.process.stderr), partial(self._read_output, slot, process, "stderr")),
-                ):
-                    os.set_blocking(descriptor, False) if descriptor != process.pidfd else None
-                    self._selector.register(descriptor, selectors.EVENT_READ, read)
+                try:
+                    self._start(slot)
+                except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
+                    self._postpone(slot, str(getattr(error, "strerror", None) or error))
+
+    def _start(self, slot: _Slot) -> None:
+        process = ModelProcess(self._launch.start())
+        try:
+            process.calls.start()
+            for descriptor, read in (
+                (process.started.lease, partial(self._ended, slot, process)),
+                (process.started.status, partial(self._read_status, slot, process)),
+                (_fileno(process.started.process.stdout), partial(self._read_output, slot, process, "stdout")),
+                (_fileno(process.started.process.stderr), partial(self._read_output, slot, process, "stderr")),
+            ):
+                os.set_blocking(descriptor, False)
+                self._selector.register(descriptor, selectors.EVENT_READ, read)
+        except (OSError, RuntimeError):
+            self._discard(process)
+            raise
+        slot.process = process
+
+    def _postpone(self, slot: _Slot, problem: str) -> None:
+        """The system has no resources for a process now, which says nothing against the model: tried again until it has."""
+        delay = _delay(slot.postponed)
+        slot.postponed += 1
+        slot.start_at = time.monotonic() + delay
+        self._why_not = f"the model process cannot be started: {problem}"
+        log.error("model process not started", extra={"reason": problem, "try_in": delay})
+        self._tell()
 
     def _read_status(self, slot: _Slot, process: ModelProcess) -> None:
-        process.read_status(self._read(process.started.status))
+        pid = process.pid
+        for record in process.read_status(self._read(process.started.status)):
+            self._log_record(slot, process, record)
+        if process.pid != pid:
+            slot.postponed = 0
+            log.info("model process started", extra={"pid": process.pid, "python": self._launch.python})
+            self._note(process.problem)
         if process.state is State.SERVING and process not in self._serving:
             slot.failed_starts = 0
             self._has_served = True
@@ -192,17 +212,32 @@ class IsolatedHost:
             log.info("model process serves", extra={"pid": process.pid, "seconds": process.seconds})
             self._tell()
 
+    def _note(self, problem: str) -> None:
+        if problem and not self._problem:
+            text = "programs that the model starts in sessions of their own may outlive it"
+            log.warning(text, extra={"problem": problem})
+            self._problem = problem
+
+    def _log_record(self, slot: _Slot, process: ModelProcess, record: Record) -> None:
+        if self._may_log(slot, process) and record_log.isEnabledFor(record.level):
+            made = logging.LogRecord(record_log.name, record.level, "", 0, record.message, (), None)
+            vars(made).update(record.fields, pid=process.pid, exc_text=record.exception or None)
+            record_log.handle(made)
+
     def _read_output(self, slot: _Slot, process: ModelProcess, stream: str) -> None:
         pipe = process.started.process.stdout if stream == "stdout" else process.started.process.stderr
         for line in process.read_output(stream, self._read(_fileno(pipe))):
             self._log_line(slot, process, line)
 
     def _log_line(self, slot: _Slot, process: ModelProcess, line: Line) -> None:
-        slot.lines += 1
-        if slot.lines <= OUTPUT_LINES:
+        if self._may_log(slot, process):
             model_log.info(line.text, extra={"pid": process.pid, "stream": line.stream})
-        elif slot.lines == OUTPUT_LINES + 1:
+
+    def _may_log(self, slot: _Slot, process: ModelProcess) -> bool:
+        slot.lines += 1
+        if slot.lines == OUTPUT_LINES + 1:
             log.warning("the model writes more than is logged", extra={"pid": process.pid})
+        return slot.lines <= OUTPUT_LINES
 
     def _read(self, descriptor: int) -> bytes:
         try:
@@ -219,41 +254,58 @@ class IsolatedHost:
     def _ended(self, slot: _Slot, process: ModelProcess) -> None:
         """A process has ended by itself, or by our hand: its calls are told, and another takes its place in a while."""
         process.started.process.wait()
-        process.started.kill()  # what it has left behind
         self._read_status(slot, process)
         for stream in ("stderr", "stdout"):
             self._read_output(slot, process, stream)
         served = process in self._serving
         self._serving = tuple(other for other in self._serving if other is not process)
         process.state = State.ENDED
-        self._why_not = f"the model process {process.ending}{process.last_words}"
-        if not served or process.failure is not None:
-            self._judge_failed_start(slot, process)
-        self._tell()  # before the calls: who has heard of the end must find health saying so
+        if process.unstarted:
+            self._postpone(slot, process.unstarted)
+        else:
+            self._judge(slot, process, served)
         process.calls.bury()
         self._forget(process)
         slot.process = None
-        delay = min(FIRST_DELAY * 2 ** max(0, slot.failed_starts - 1), LONGEST_DELAY)
-        delay *= random.uniform(0.5, 1.5) if slot.failed_starts else 1.0
-        slot.start_at = time.monotonic() + (delay if slot.failed_starts else 0.0)
-        self.restarts += 1
-        log.error("model process ended", extra={"pid": process.pid, "reason": self._why_not, "restart_in": delay})
 
-    def _judge_failed_start(self, slot: _Slot, process: ModelProcess) -> None:
+    def _judge(self, slot: _Slot, process: ModelProcess, served: bool) -> None:
+        """Says why a process ended, to operators and, without the model's own words, to clients, and when the next starts."""
+        if process.calls.violation:
+            process.distrust(process.calls.violation)
+        ending = f"the model process {process.ending}"
+        cause = f"{ending}{process.last_words}"
+        self._why_not = cause if self._shows_details else ending
+        if not served or process.failure is not None:
+            self._judge_failed_start(slot, process, cause)
+        self._tell()  # before the calls: who has heard of the end must find health saying so
+        delay = _delay(slot.failed_starts - 1) if slot.failed_starts else 0.0
+        slot.start_at = time.monotonic() + delay
+        self.restarts += 1
+        log.error("model process ended", extra={"pid": process.pid, "reason": cause, "restart_in": delay})
+
+    def _judge_failed_start(self, slot: _Slot, process: ModelProcess, cause: str) -> None:
         """A process that never served: for good where the model says why itself and never served at all, else a few times."""
         slot.failed_starts += 1
         failure = process.failure
         if failure is not None:
-            self._why_not = str(failure)
+            self._why_not = self._public(failure)
             if not self._has_served:
                 raise failure
         if slot.failed_starts >= MAX_FAILED_STARTS:
-            raise failure or CrashLoop(f"{self._why_not}; {slot.failed_starts} starts in a row came to nothing")
+            raise failure or CrashLoop(f"{cause}; {slot.failed_starts} starts in a row came to nothing")
+
+    @property
+    def _shows_details(self) -> bool:
+        return self._launch.options.error_details
+
+    def _public(self, error: ModelRuntimeError) -> str:
+        """What clients hear of an error that holds the model's own words."""
+        return str(error) if self._shows_details else withheld(error)
 
     def _forget(self, process: ModelProcess) -> None:
         started = process.started
         for descriptor in (
-            process.pidfd,
+            started.lease,
             started.status,
             _fileno(started.process.stdout),
             _fileno(started.process.stderr),
@@ -261,6 +313,13 @@ class IsolatedHost:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(descriptor)
         process.close()
+
+    def _discard(self, process: ModelProcess) -> None:
+        """Takes back a process that was started and cannot be used."""
+        process.end("cannot be used")
+        process.started.process.wait()
+        process.calls.bury()
+        self._forget(process)
 
     def _tell(self) -> None:
         if self._stopping.is_set():
@@ -271,8 +330,8 @@ class IsolatedHost:
             self._on_change(HostState(Phase.LOADING, f"{self._why_not}; it is being started again"))
 
     def _give_up(self, error: ModelRuntimeError) -> None:
-        self._why_not = str(error)
-        self._on_change(HostState(Phase.FAILED, str(error), error))
+        self._why_not = self._public(error)
+        self._on_change(HostState(Phase.FAILED, self._why_not, error))
 
     def _end_all(self) -> None:
         """Hangs up, which a process takes as the order to end; kills those that do not."""
@@ -282,34 +341,36 @@ class IsolatedHost:
             process.started.channel.hang_up()
         end = time.monotonic() + STOP_SECONDS
         for process in processes:
-            if process.state is State.LOADING:
-                process.started.kill()
-            with contextlib.suppress(Exception):
-                process.started.process.wait(max(0.0, end - time.monotonic()))
+            if process.state is State.SERVING:
+                self._await_end(process, end)
             process.started.kill()
-            process.started.process.wait()
+        for process in processes:
+            if not self._await_end(process, time.monotonic() + KILL_SECONDS):
+                process.started.kill_by_force(process.pid)
+                process.started.process.wait()
             process.calls.bury()
             self._forget(process)
         for slot in self._slots:
             slot.process = None
 
+    def _await_end(self, process: ModelProcess, end: float) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.started.process.wait(max(0.0, end - time.monotonic()))
+            return True
+        return False
+
+    def _end_of(self, process: ModelProcess) -> PredictionError:
+        """What a call hears whose process ended while the model worked on it."""
+        if process.state is not State.ENDED:
+            return Cancelled("the caller has given up")
+        words = process.last_words if self._shows_details else ""
+        return process.blame(f"the model process {process.ending} while it was answering{words}")
+
+
+def _delay(failures: int) -> float:
+    """How long to wait before the next start, after so many failures before the last one."""
+    return float(min(FIRST_DELAY * 2**failures, LONGEST_DELAY) * random.uniform(0.5, 1.5))
+
 
 def _fileno(pipe: object) -> int:
     return pipe.fileno()  # type: ignore[attr-defined,no-any-return]
-
-
-def _end_of(process: ModelProcess) -> PredictionError:
-    """What a call hears whose process ended while the model worked on it."""
-    if process.state is not State.ENDED:
-        return Cancelled("the caller has given up")
-    kind = ModelTimeout if process.killed_for else ModelCrashed
-    return kind(f"the model process {process.ending} while it was answering{process.last_words}")
-
-
-def _outcome(frame: Frame) -> Outcome:
-    if frame.kind != FAILURE:
-        return Outcome(bytes(frame.payload), frame.code, frame.first, frame.second)
-    told = json.loads(bytes(frame.payload))
-    kind: type[PredictionError] = getattr(errors, told["error"])
-    error = kind(told["summary"], [Violation(*violation) for violation in told["violations"]])
-    return Outcome(error, frame.code, frame.first, frame.second)
