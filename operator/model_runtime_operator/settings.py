@@ -92,12 +92,15 @@ def _defaults(given: Mapping[str, str]) -> Mapping[str, Any]:
         raise InvalidSetting(f"MODEL_RUNTIME_DEFAULTS: {error}") from None
 
 
+_PROXIES = {"RUNTIME_HTTP_PROXY": "HTTP_PROXY", "RUNTIME_HTTPS_PROXY": "HTTPS_PROXY"}
+
+
 def _proxies(given: Mapping[str, str]) -> dict[str, str]:
     """The proxies of the ModelRuntimes' pods. What lies within the cluster is never asked for through one."""
-    found = {name: given[f"RUNTIME_{name}"] for name in ("HTTP_PROXY", "HTTPS_PROXY") if f"RUNTIME_{name}" in given}
-    for name, url in found.items():
-        if not url.startswith(("http://", "https://")):
-            raise InvalidSetting(f"RUNTIME_{name}: expected an address such as http://proxy:3128, got {url!r}")
+    found = {variable: given[name] for name, variable in _PROXIES.items() if name in given}
+    for name, variable in _PROXIES.items():
+        if not found.get(variable, "http://").startswith(("http://", "https://")):
+            raise InvalidSetting(f"{name}: expected an address such as http://proxy:3128, got {given[name]!r}")
     if not found:
         return {}
     domain = given.get("CLUSTER_DOMAIN", "cluster.local")

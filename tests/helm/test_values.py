@@ -35,6 +35,8 @@ BAD = [
     (("image.operator.digest=sha256:abc",), "'/image/operator/digest'"),
     (("image.pullPolicy=Sometimes",), "value must be one of 'Always', 'IfNotPresent', 'Never'"),
     (("imageVolumes=maybe",), "'/imageVolumes': value must be one of"),
+    (("proxy.httpProxy=proxy:3128",), "'/proxy/httpProxy'"),
+    (("caBundle.configMap=Bundle",), "'/caBundle/configMap'"),
     (("watchNamespaces={Team_A}",), "'/watchNamespaces/0': 'Team_A' does not match pattern"),
     (("watchNamespaces={a,a}",), "'/watchNamespaces': items at 0 and 1 are equal"),
     (("metrics.port=99999",), "'/metrics/port': maximum"),
@@ -92,11 +94,17 @@ def test_a_value_without_a_comment_cannot_be_documented(tmp_path: Path) -> None:
 
 def test_the_operator_reads_every_variable_that_the_deployment_sets(helm: Helm) -> None:
     options = ("--set", "watchNamespaces={a,b},imageVolumes=false,workers=3,resyncSeconds=60,metrics.port=9999")
+    options += (
+        "--set",
+        "proxy.httpsProxy=http://p:1,proxy.noProxy=.example.com,caBundle.configMap=ca,assignedUsers=true",
+    )
     [deployment] = of_kind(helm.render(*options, "--set", "log.level=debug,log.format=json"), "Deployment")
     given = {each["name"]: each.get("value", each["name"]) for each in _container(deployment)["env"]}
     read = settings.from_environment(given)
     assert read == settings.Settings(
-        runtime_template="mro-model-runtime-operator-runtime", namespaces=("a", "b"), image_volumes=False,
+        runtime_template="mro-model-runtime-operator-runtime", namespaces=("a", "b"), image_volumes=False, assigns_users=True,
+        proxies={"HTTPS_PROXY": "http://p:1", "NO_PROXY": ".example.com,localhost,127.0.0.1,::1,.svc,.cluster.local"},
+        ca_bundle=("ca", "ca.crt"),
         workers=3, resync_seconds=60,
         lease_namespace="POD_NAMESPACE", lease_name="mro-model-runtime-operator", identity="POD_NAME", pod_uid="POD_UID",
         http_port=9999,
