@@ -1,62 +1,79 @@
-"""`model-runtime fetch http | s3 | contract`: the init steps of a pod. Errors become a termination message and an exit status."""
+"""`model-runtime fetch http | s3 | gcs | azure | contract`: the steps that bring a model to a pod before it starts."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
+import re
 import sys
 from collections.abc import Callable
-from functools import wraps
-from pathlib import Path, PurePosixPath
+from functools import partial, wraps
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import click
 
 from .. import contract
-from .. import settings as runtime_settings
 from ..contract import CONTRACT_FILE
 from ..errors import (
-    ChecksumMismatch,
     ContractError,
     ContractInvalid,
     ContractMismatch,
     ContractMissing,
-    FetchError,
+    DownloadFailed,
     SourceEmpty,
 )
-from ..server import logs, program
-from . import archive, http, s3, settings
+from ..server import program, step
+from . import archive, buckets, digest, paths, settings, unpacking
+from .buckets import Bucket
+from .http import Address, download
+from .settings import Limits
 from .target import Target
 
 log = logging.getLogger(__name__)
 
-_SHA256 = click.option("--sha256", required=True, help="The sha256 of the file, 64 hex digits.")
+_LARGEST_CONTRACT = 64 << 20
+
+
+def _sha256_option(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch("[0-9A-Fa-f]{64}", value):
+        raise click.BadParameter(f"expected 64 hex digits, got {value!r}")
+    return value.lower() if value else None
+
+
+_SHA256 = click.option(
+    "--sha256", required=True, callback=_sha256_option, help="The sha256 of the file, 64 hex digits."
+)
 _INTO = click.option(
     "--into", required=True, type=click.Path(path_type=Path), help="The files end up in files/ of this directory."
 )
+_ENDPOINT = click.option("--endpoint", help="The store's address, http:// or https:// (default: the cloud's own).")
+_ANONYMOUS = click.option("--anonymous", is_flag=True, help="Send no credentials: the objects are public.")
+_MANIFEST = click.option(
+    "--manifest-sha256",
+    callback=_sha256_option,
+    help="The sha256 of the listing `<sha256>  <path>` of all files, or of the one archive.",
+)
 
 
-def _step(function: Callable[..., None]) -> Callable[..., int]:
-    """A failure is logged in one line and left in the termination log, where the operator reads it."""
-
+def _step(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
-    def step(*arguments: Any, **options: Any) -> int:
-        wanted = runtime_settings.from_environment()
-        logs.configure(wanted.log_level, wanted.log_format)
-        try:
-            function(*arguments, **options)
-        except FetchError as error:
-            sys.exit(program.report(error, wanted.termination_log))
-        return program.OK
+    def run(*arguments: Any, **options: Any) -> None:
+        whole = partial(function, *arguments, **options)
+        status = step.run(whole, DownloadFailed, lambda: settings.limits().timeout_seconds)
+        if status != program.OK:
+            sys.exit(status)
 
-    return step
+    return run
 
 
 @click.group()
 def fetch() -> None:
-    """Bring a model's files here before it is served: resumable, verified, atomic."""
+    """Bring a model's files here before it is served: resumable, verified, atomic.
+
+    FETCH_MAX_BYTES, FETCH_MAX_FILES, FETCH_MAX_RATIO (of an archive beyond 1 GiB) and FETCH_TIMEOUT_SECONDS bound it. Proxies
+    (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) and certificates (SSL_CERT_FILE, REQUESTS_CA_BUNDLE, ...) come from the environment.
+    """
 
 
 @fetch.command("http")
@@ -66,49 +83,89 @@ def fetch() -> None:
 @_INTO
 @_step
 def fetch_http(url: str, sha256: str, path: str, into: Path) -> None:
-    """A file or archive at an address. HTTP_AUTHORIZATION, where set, is sent as the header."""
-    target = Target(into, f"http {sha256} {path}")
-    if target.is_done:
-        log.info("fetched already", extra={"sha256": sha256})
-        return
-    name = PurePosixPath(unquote(urlsplit(url).path)).name or "file"
-    part = target.aside / "part"
-    http.download(url, part, sha256, settings.credential("HTTP_AUTHORIZATION"))
-    _place(target, part, name, path)
+    """A file or archive at an http(s) address. HTTP_AUTHORIZATION, where set, is sent as the header."""
+    address, limits = Address.parse(url), settings.limits()
+    _check_path(address.shown, path)
+    with Target(into, f"http {sha256} {path}").locked() as target:
+        if target.is_done:
+            log.info("fetched already", extra={"sha256": sha256})
+            return
+        part = target.aside / "part"
+        download(address, part, sha256, limits)
+        _place(target, part, address.file_name, path, limits)
 
 
 @fetch.command("s3")
 @click.argument("bucket")
 @click.argument("prefix")
-@click.option("--endpoint", help="The store's address (default: the cloud's own).")
-@click.option("--region", help="The region.")
-@click.option("--manifest-sha256", help="The sha256 of the listing `<sha256>  <path>` of all files, or of the archive.")
+@_ENDPOINT
+@click.option("--region", help="The region (default: AWS_REGION, else us-east-1).")
+@_ANONYMOUS
+@_MANIFEST
 @_INTO
 @_step
 def fetch_s3(
-    bucket: str, prefix: str, endpoint: str | None, region: str | None, manifest_sha256: str | None, into: Path
+    bucket: str,
+    prefix: str,
+    endpoint: str | None,
+    region: str | None,
+    anonymous: bool,
+    manifest_sha256: str | None,
+    into: Path,
 ) -> None:
-    """The objects below a prefix, or one archive. AWS_ACCESS_KEY_ID and the like are taken from the environment."""
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    credentials = {name.lower(): value for name in names if (value := settings.credential(name))}
-    store = s3.store(bucket, endpoint, region, credentials)
-    items = s3.listing(store, prefix)
-    known = "".join(f"{item.key} {item.size} {item.tag}\n" for item in items)
-    target = Target(into, "s3 " + hashlib.sha256(f"{manifest_sha256} {known}".encode()).hexdigest())
-    if target.is_done:
-        log.info("fetched already", extra={"objects": len(items)})
-        return
-    folder = target.aside / "objects"
-    s3.download(store, items, folder)
-    if len(items) == 1 and archive.is_archive(items[0].key):
-        part = folder / items[0].path
-        if manifest_sha256:
-            http.check(part, manifest_sha256, items[0].key)
-        _place(target, part, items[0].path, "")
-        return
-    if manifest_sha256:
-        _check_manifest(folder, manifest_sha256, prefix)
-    target.commit(folder)
+    """The objects below the folder PREFIX of an S3-compatible store, or the one archive that PREFIX names.
+
+    Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, else a web identity (IRSA), a container's role (EKS Pod Identity) or
+    the instance's role.
+    """
+    opened = buckets.s3(bucket, endpoint=endpoint, region=region, anonymous=anonymous)
+    _fetch_objects(opened, prefix, manifest_sha256, into)
+
+
+@fetch.command("gcs")
+@click.argument("bucket")
+@click.argument("prefix")
+@_ENDPOINT
+@_ANONYMOUS
+@_MANIFEST
+@_INTO
+@_step
+def fetch_gcs(
+    bucket: str, prefix: str, endpoint: str | None, anonymous: bool, manifest_sha256: str | None, into: Path
+) -> None:
+    """The objects below the folder PREFIX of a Google Cloud bucket, or the one archive that PREFIX names.
+
+    Credentials: GOOGLE_SERVICE_ACCOUNT_KEY (JSON), a file that GOOGLE_APPLICATION_CREDENTIALS names, else the identity of the pod
+    or instance.
+    """
+    _fetch_objects(buckets.gcs(bucket, endpoint=endpoint, anonymous=anonymous), prefix, manifest_sha256, into)
+
+
+@fetch.command("azure")
+@click.argument("container")
+@click.argument("prefix")
+@click.option("--account", help="The storage account (default: AZURE_STORAGE_ACCOUNT_NAME).")
+@_ENDPOINT
+@_ANONYMOUS
+@_MANIFEST
+@_INTO
+@_step
+def fetch_azure(
+    container: str,
+    prefix: str,
+    account: str | None,
+    endpoint: str | None,
+    anonymous: bool,
+    manifest_sha256: str | None,
+    into: Path,
+) -> None:
+    """The blobs below the folder PREFIX of an Azure container, or the one archive that PREFIX names.
+
+    Credentials: AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, a client secret (AZURE_CLIENT_ID, AZURE_CLIENT_SECRET,
+    AZURE_TENANT_ID), else the workload's or machine's identity.
+    """
+    opened = buckets.azure(container, account=account, endpoint=endpoint, anonymous=anonymous)
+    _fetch_objects(opened, prefix, manifest_sha256, into)
 
 
 @fetch.command("contract")
@@ -120,13 +177,10 @@ def fetch_s3(
 @_step
 def fetch_contract(file: Path, expect: Path | None, into: Path | None) -> None:
     """Check the contract.protobin that a source holds, and compare it or take it."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ContractMissing(f"{file}: expected the model's {CONTRACT_FILE}: {error.strerror}") from None
+    data = _contract_bytes(file)
     try:
         found = contract.read(data)
-        wanted = contract.read(expect.read_bytes()) if expect else found
+        wanted = contract.read(_contract_bytes(expect)) if expect else found
     except ContractError as error:
         raise ContractInvalid(f"{file}: {error}") from None
     if changes := [*contract.compare(wanted, found), *contract.compare(found, wanted)]:
@@ -138,27 +192,72 @@ def fetch_contract(file: Path, expect: Path | None, into: Path | None) -> None:
     log.info("contract accepted", extra={"contract": str(found)})
 
 
-def _place(target: Target, part: Path, name: str, path: str) -> None:
+def _contract_bytes(file: Path) -> bytes:
+    try:
+        if not file.is_file():
+            raise ContractMissing(f"{file}: expected the model's {CONTRACT_FILE}, found none")
+        with file.open("rb") as stream:
+            data = stream.read(_LARGEST_CONTRACT + 1)
+    except OSError as error:
+        raise ContractMissing(f"{file}: expected the model's {CONTRACT_FILE}: {error.strerror}") from None
+    if len(data) > _LARGEST_CONTRACT:
+        raise ContractInvalid(f"{file}: expected a contract, got more than {_LARGEST_CONTRACT} bytes")
+    return data
+
+
+def _fetch_objects(bucket: Bucket, prefix: str, manifest_sha256: str | None, into: Path) -> None:
+    limits, name = settings.limits(), bucket.shown(prefix)
+    items = buckets.listing(bucket, prefix, limits)
+    known = hashlib.sha256("".join([f"{name} {manifest_sha256}\n", *(item.identity for item in items)]).encode())
+    with Target(into, f"objects {known.hexdigest()}").locked() as target:
+        if target.is_done:
+            log.info("fetched already", extra={"objects": len(items)})
+            return
+        folder = target.aside / "objects"
+        buckets.download(bucket, items, folder)
+        if len(items) == 1 and archive.is_archive(items[0].key):
+            part = folder / items[0].path
+            if manifest_sha256:
+                digest.check(part, manifest_sha256, name)
+            _place(target, part, items[0].path, "", limits)
+            return
+        if manifest_sha256:
+            digest.check_folder(folder, manifest_sha256, name)
+        target.commit(folder)
+
+
+def _check_path(name: str, path: str) -> None:
+    """Refuses a path that leads out before anything is downloaded."""
+    try:
+        paths.relative(path)
+    except ValueError as error:
+        raise DownloadFailed(f"{name}: --path: {error}") from None
+
+
+def _place(target: Target, part: Path, name: str, path: str, limits: Limits) -> None:
     """Unpacks an archive, or puts a plain file where it belongs, and commits."""
     folder = target.aside / "unpacked"
-    shutil.rmtree(folder, ignore_errors=True)
+    target.clear(folder)
     if archive.is_archive(name):
-        archive.unpack(part, name, folder)
-        chosen = folder / path if path else folder
-        if not chosen.is_dir() or not any(chosen.iterdir()):
-            raise SourceEmpty(f"{name}: the archive has no folder {path!r} with files in it")
-        target.commit(chosen)
+        unpacking.unpack(part, name, folder, limits)
+        target.commit(_chosen(folder, name, path))
         return
-    file = folder / (path or name)
+    try:
+        file = folder / paths.relative(path or name)
+    except ValueError as error:
+        raise DownloadFailed(f"{name}: {error}") from None
     file.parent.mkdir(parents=True)
-    shutil.move(part, file)
+    part.replace(file)
     target.commit(folder)
 
 
-def _check_manifest(folder: Path, expected: str, prefix: str) -> None:
-    files = sorted((file.relative_to(folder).as_posix(), file) for file in folder.rglob("*") if file.is_file())
-    lines = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {path}\n" for path, file in files)
-    got = hashlib.sha256(lines.encode()).hexdigest()
-    if got != expected:
-        shutil.rmtree(folder)
-        raise ChecksumMismatch(f"s3://{prefix}: expected a listing of sha256 {expected}, got {got}")
+def _chosen(folder: Path, name: str, path: str) -> Path:
+    """The folder of the archive that is asked for, whole: links of it that lead elsewhere would lead nowhere."""
+    try:
+        chosen = paths.follow(folder, paths.relative(path))
+        if not chosen.is_dir() or not any(chosen.iterdir()):
+            raise SourceEmpty(f"{name}: the archive has no folder {path!r} with files in it")
+        paths.check_links(chosen)
+    except ValueError as error:
+        raise DownloadFailed(f"{name}: {error}") from None
+    return chosen

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from .. import errors, memory, settings
+from ..masking import masked
 from ..model.service import RuntimeService
 from ..settings import Settings
 from ..supervisor.host import Phase
@@ -125,10 +126,11 @@ def serve(
 def report(error: errors.ModelRuntimeError, termination_log: Path) -> int:
     """Says in one line why the program ends, on stderr and to Kubernetes; returns the exit status."""
     reason = next((name for kind, name in REASONS.items() if isinstance(error, kind)), type(error).__name__)
-    log.error(str(error), extra={"reason": reason})
+    text = masked(str(error))
+    log.error(text, extra={"reason": reason})
     if termination_log.exists():
         try:
-            termination_log.write_text(f"{reason}: {error}"[:4096])
+            termination_log.write_text(f"{reason}: {text}"[:4096])
         except OSError as failure:
             log.warning("no termination message", extra={"file": str(termination_log), "problem": failure.strerror})
     return next((status for kind, status in EXIT_STATUS.items() if isinstance(error, kind)), UNEXPECTED)
