@@ -88,8 +88,8 @@ ENV APP_PORT=9090 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 EXPOSE 9090
 USER 65532:65532
-# Docker-era Hydrosphere takes a servable for ready on Docker's word `healthy` only. Kubernetes ignores it and asks over gRPC itself.
+# Kubernetes ignores it and asks over gRPC itself.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["/opt/model-runtime/bin/python", "-c", "import os, grpc; from grpc_health.v1 import health_pb2, health_pb2_grpc; stub = health_pb2_grpc.HealthStub(grpc.insecure_channel('127.0.0.1:' + os.environ['APP_PORT'])); raise SystemExit(stub.Check(health_pb2.HealthCheckRequest(), timeout=4).status != 1)"]
+    CMD ["/opt/model-runtime/bin/python", "-m", "model_runtime.server.healthcheck"]
 ENTRYPOINT ["/opt/model-runtime/bin/model-runtime"]
 CMD ["serve"]

@@ -218,6 +218,12 @@ class Settings:
         "TLS_CLIENT_CA_FILE", None, _file, "Certificates (PEM) that clients must be signed by; turns mutual TLS on."
     )
 
+    health_port: int = _setting(
+        "HEALTH_PORT",
+        0,
+        _integer(0, 65535),
+        "A second port on which health, and nothing else, is answered without TLS, for probes that cannot speak it. 0: none.",
+    )
     metrics_port: int = _setting(
         "METRICS_PORT", 0, _integer(0, 65535), "Where Prometheus finds /metrics over HTTP. 0: nowhere."
     )

@@ -39,7 +39,7 @@ def check(state: Health) -> Answer:
     def answer(request: bytes) -> Result:
         name = _service(request)
         status = state.check(name)
-        return UnknownService("no service of that name is served here") if status is None else _response(status)
+        return UnknownService("no service of that name is served here") if status is None else response(status)
 
     return answer
 
@@ -49,7 +49,7 @@ def statuses(state: Health) -> Answer:
 
     def answer(_request: bytes) -> bytes:
         entries = (
-            wire.length_field(1, name.encode()) + wire.length_field(2, _response(status))
+            wire.length_field(1, name.encode()) + wire.length_field(2, response(status))
             for name, status in state.statuses().items()
         )
         return b"".join(wire.length_field(1, entry) for entry in entries)
@@ -77,7 +77,7 @@ class Watcher:
             self._stream.end(InvalidRequest(f"the request is no message: {error}"))
             return
         if self._state.check(name) is None:  # which no change will ever make known
-            self._stream.send(_response(Status.SERVICE_UNKNOWN))
+            self._stream.send(response(Status.SERVICE_UNKNOWN))
             return
         self._subscription = self._state.watch(name, self._tell)
         self._tell()
@@ -102,7 +102,7 @@ class Watcher:
             if self._is_sending or status is self._sent:
                 return
             self._sent, self._is_sending = status, True
-        self._stream.send(_response(status))
+        self._stream.send(response(status))
 
 
 class Reflecting:
@@ -136,6 +136,6 @@ def _service(request: bytes) -> str:
     return name
 
 
-def _response(status: Status) -> bytes:
+def response(status: Status) -> bytes:
     """HealthCheckResponse {1: status}."""
     return wire.varint_field(1, status) if status else b""

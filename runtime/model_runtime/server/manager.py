@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 import threading
 import time
 from functools import partial
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from ..contract import Contract
-from ..errors import InvalidSetting, PortUnavailable
+from ..errors import InvalidSetting
 from ..model.config import ModelOptions
 from ..model.directory import ModelDirectory
 from ..model.service import RuntimeService
@@ -23,7 +21,7 @@ from ..settings import Settings
 from ..supervisor.host import Host, HostState, Phase
 from ..supervisor.isolated import IsolatedHost
 from ..supervisor.launch import Launch, find_python
-from . import connections, engine, tls
+from . import connections, engine, ports, probes, tls
 from .health import Health
 from .housekeeping import Housekeeping
 from .methods import Bounds, Gate, Predict, handlers
@@ -70,6 +68,7 @@ class RuntimeManager:
         self._observers: tuple[Observer, ...] = ()
         self._tracing: Tracing | None = None
         self._server: grpc.Server | None = None
+        self._probes: grpc.Server | None = None
         self._host: Host | None = None
         self._changed = threading.Condition()
         self._stopped = threading.Event()
@@ -87,8 +86,13 @@ class RuntimeManager:
         self._observers = self._make_observers(self._host)
         self._health.is_alive = self._host.is_alive
         self._server = self._make_server(contract)
-        self.port = self._bind(self._server, credentials)
+        self.port = ports.bind(
+            self._server, self.settings.host, self.port, variable="APP_PORT", credentials=credentials
+        )
+        self._probes = probes.server(self.settings, self.port, self._health)
         self._server.start()
+        if self._probes is not None:
+            self._probes.start()
         self._housekeeping.start()
         log.info("listening", extra={"port": self.port, "tls": credentials is not None, "contract": str(contract)})
         self._loading_since = time.monotonic()
@@ -124,6 +128,8 @@ class RuntimeManager:
         else:
             server.stop(grace).wait()
         self._housekeeping.stop()
+        if self._probes is not None:
+            self._probes.stop(0)
 
     def _drain(self, delay: float, limit: float) -> None:
         """Waits for clients to leave.
@@ -228,16 +234,6 @@ class RuntimeManager:
             observers.append(self._tracing)
         return tuple(observers)
 
-    def _bind(self, server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
-        address = f"{self.settings.host}:{self.port}"
-        _probe(self.settings.host, self.port)
-        try:
-            if credentials is None:
-                return server.add_insecure_port(address)
-            return server.add_secure_port(address, credentials)
-        except RuntimeError as error:
-            raise PortUnavailable(f"{address} cannot be bound: {error}") from None
-
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
     age = int(settings.max_connection_age_seconds * 1000)
@@ -251,22 +247,3 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # clients that probe idle connections are welcome
         *([("grpc.max_connection_age_ms", age)] if age else []),
     ]
-
-
-def _probe(host: str, port: int) -> None:
-    """Whether the port is free, asked before gRPC is: it reports a taken port as several lines of C++."""
-    if port == 0:
-        return
-    address = host.strip("[]")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address, port))
-    except OSError as error:
-        if error.errno == errno.EAFNOSUPPORT:  # no IPv6 here: gRPC falls back to IPv4 by itself
-            return
-        taken = (
-            "is taken by another process" if error.errno == errno.EADDRINUSE else f"cannot be bound: {error.strerror}"
-        )
-        raise PortUnavailable(f"port {port} of {host} {taken} (APP_PORT chooses another)") from None
