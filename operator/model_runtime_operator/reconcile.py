@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import defaults, desired, spec, status
-from .cluster import Cluster, Refused
+from .cluster import Cluster, ClusterError, Foreign, Refused
 from .desired import Files, Platform
 from .spec import ModelRuntime
 from .status import Outcome
@@ -45,7 +45,7 @@ async def reconcile(key: Key, cluster: Cluster, platform: Platform) -> None:
 
 async def _bring_about(
     body: dict[str, Any], chosen: Mapping[str, Any], cluster: Cluster, platform: Platform
-) -> tuple[Outcome, Refused | None]:
+) -> tuple[Outcome, ClusterError | None]:
     runtime = None
     try:
         runtime = spec.parse({**body, "spec": defaults.merged(body["spec"], chosen)})
@@ -62,7 +62,7 @@ async def _bring_about(
     except Hindered as error:
         cause = error.__cause__
         hindered = Outcome(runtime, runtime.promise if runtime else None, error.problem)
-        return hindered, cause if isinstance(cause, Refused) else None
+        return hindered, cause if isinstance(cause, ClusterError) else None
     promise, digest = desired.contract_of(runtime, files), desired.model_digest(runtime, files)
     return Outcome(runtime, promise, model_digest=digest), None
 
@@ -88,6 +88,8 @@ async def _apply(wanted: dict[str, Any], cluster: Cluster) -> None:
     except Refused as refusal:
         word = status.refused(refusal.status, refusal.message)
         raise Hindered(word, f"{wanted['kind']} {wanted['metadata']['name']}: {refusal.message}") from refusal
+    except Foreign as foreign:
+        raise Hindered("NameConflict", str(foreign)) from foreign
 
 
 async def _publish(body: dict[str, Any], new: dict[str, Any], cluster: Cluster) -> None:

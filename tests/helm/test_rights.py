@@ -17,7 +17,7 @@ from operating import CPU_REQUEST, Operator, World, eventually, runtime
 from cluster import binaries
 from cluster.controlplane import ControlPlane
 from model_runtime_operator import cluster
-from model_runtime_operator.cluster.kinds import CONFIG_MAP, MODEL_RUNTIME, OBSERVED, Kind
+from model_runtime_operator.cluster.kinds import MODEL_RUNTIME, OBSERVED, Kind
 
 pytestmark = pytest.mark.apiserver
 
@@ -28,9 +28,8 @@ RELEASE = ("mro", str(CHART), "-n", HOME, "--create-namespace")
 def test_the_rules_are_just_what_the_operator_reads_and_writes() -> None:
     expected = {_where(kind): {"list", "watch"} for kind in (MODEL_RUNTIME, *OBSERVED)}
     for kind in OBSERVED:
-        expected[_where(kind)] |= {"create", "patch"} if kind.is_written else set()
+        expected[_where(kind)] |= {"get", "create", "patch"} if kind.is_written else set()
         expected[_where(kind)] |= {"delete"} if kind in cluster._PRUNED else set()
-    expected[_where(CONFIG_MAP)] |= {"get"}  # a source's content
     expected[("", "events")] |= {"create"}
     expected[("coordination.k8s.io", "leases")] = {"get"}  # of other operators
     expected[("runtime.hydrosphere.io", "modelruntimes/status")] = {"patch"}

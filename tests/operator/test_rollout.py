@@ -201,32 +201,6 @@ def test_a_copy_that_somebody_deletes_is_made_again(world: World, operator: Oper
     eventually(lambda: copies(world) == before)
 
 
-def test_what_others_change_in_our_objects_is_put_right_and_what_they_add_survives(
-    world: World, operator: Operator
-) -> None:
-    world.apply(runtime())
-    world.await_reason("adder", "Deploying")
-
-    world.kubectl("annotate", "deployment/adder", "team=vision")
-    world.kubectl("label", "service/adder", "team=vision")
-    world.kubectl("set", "env", "deployment/adder", "EXTRA=1")
-    world.kubectl("set", "image", "deployment/adder", "runtime=evil:1")
-    world.kubectl(
-        "patch", "service/adder", "--type=json", "-p", '[{"op": "remove", "path": "/spec/ports/0/appProtocol"}]'
-    )
-    world.kubectl("delete", "configmap", *[name for name in world.names("configmaps") if name.startswith("adder-")])
-
-    eventually(
-        lambda: world.get("deployment", "adder")["spec"]["template"]["spec"]["containers"][0]["image"] != "evil:1"
-    )
-    eventually(lambda: world.get("service", "adder")["spec"]["ports"][0].get("appProtocol") == "kubernetes.io/h2c")
-    eventually(lambda: len([name for name in world.names("configmaps") if name.startswith("adder-")]) == 2)
-    deployment = world.get("deployment", "adder")
-    assert deployment["metadata"]["annotations"]["team"] == "vision"
-    assert world.get("service", "adder")["metadata"]["labels"]["team"] == "vision"
-    assert "EXTRA" in [each["name"] for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]]
-
-
 def test_the_autoscaler_takes_over_the_replicas_and_keeps_them(world: World, operator: Operator) -> None:
     world.apply(runtime(replicas=3))
     eventually(lambda: world.names("poddisruptionbudgets") == ["adder"])

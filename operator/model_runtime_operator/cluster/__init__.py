@@ -21,8 +21,8 @@ from ..status import Observed, Transition
 from . import comparison
 from .cache import Cache
 from .claims import Claims
-from .connection import APPLY, MERGE, Connection
-from .errors import ClusterError, Contested, NotLeading, Refused, Stale, Unavailable
+from .connection import APPLY, MERGE, METADATA_ONLY, Connection
+from .errors import ClusterError, Contested, Foreign, NotLeading, Refused, Stale, Unavailable
 from .kinds import (
     AUTOSCALER,
     CONFIG_MAP,
@@ -42,7 +42,7 @@ from .kinds import (
 )
 from .lease import AlwaysLeading, Election
 
-__all__ = ["Cluster", "ClusterError", "Contested", "NotLeading", "Refused", "Stale", "Unavailable"]
+__all__ = ["Cluster", "ClusterError", "Contested", "Foreign", "NotLeading", "Refused", "Stale", "Unavailable"]
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self._settled: dict[
-            tuple[str, Key], tuple[str, Any]
+            tuple[str, Key], tuple[str, str]
         ] = {}  # what the API server stores otherwise than we said it
         self._rivals: dict[Key, str] = {}
         self._files: dict[Key, tuple[str, Files]] = {}
@@ -108,7 +108,7 @@ class Cluster:
         """Whether nothing is to be written for it."""
         kind, key = WRITTEN[wanted["kind"]], key_of(wanted)
         live = self.cache.get(kind, key)
-        return live is not None and _is_owned_by(live, wanted) and self._is_settled(kind, key, wanted, live)
+        return live is not None and _is_ours(live, wanted) and self._is_settled(kind, key, wanted, live)
 
     async def stand_back(self, body: Object, *, now: str) -> None:
         """Raises Contested, and sends one Event, if another living operator manages the ModelRuntime."""
@@ -129,35 +129,63 @@ class Cluster:
     # Writing ----------------------------------------------------------------------------------------------------------
 
     async def apply(self, wanted: Mapping[str, Any]) -> None:
-        """Server-side apply, unless it is so already. Raises Refused, Stale, Unavailable, NotLeading.
+        """Server-side apply, unless it is so already. Raises Foreign, Refused, Stale, Unavailable, NotLeading.
 
-        What is not known to be ours is applied without force, and so conflicts where it is somebody else's; what is ours is
-        named by its uid, so that another object of the same name is never touched.
+        The caches hold what is labelled as ours only, and an apply takes over whatever has that name: what they lack is looked
+        for first. What is ours is named by its uid, so that another object of the same name is never touched.
         """
         kind, key = WRITTEN[wanted["kind"]], key_of(wanted)
         live = self.cache.get(kind, key)
-        is_ours = live is not None and _is_owned_by(live, wanted)
-        if live is not None and is_ours and self._is_settled(kind, key, wanted, live):
+        if live is None:
+            live = await self._read(kind, key)
+        if live is not None and not _is_ours(live, wanted):
+            raise Foreign(
+                f"{kind.name} {key[1]}: exists and belongs to {_owner(live)}; delete or rename one of the two"
+            )
+        if live is not None and self._is_settled(kind, key, wanted, live):
             return
-        if live is not None and is_ours and kind is DEPLOYMENT:
+        if live is not None and kind is DEPLOYMENT:
             await self._hand_over_replicas(wanted, live)
-        body = _marked(
-            wanted,
-            self.claims.mine if kind is DEPLOYMENT else "",
-            uid=live["metadata"]["uid"] if live is not None and is_ours else None,
-        )
-        params = {
-            "fieldManager": names.FIELD_MANAGER,
-            "fieldValidation": "Strict",
-            "force": "true" if is_ours else "false",
-        }
         try:
-            answer = await self._write("PATCH", kind, kind.path(*key), body, APPLY, params)
+            answer = await self._apply(kind, key, wanted, live)
         except Refused as refusal:
-            if refusal.status == 409 and (is_ours or "Apply failed" not in refusal.message):
+            if refusal.status == 409:
                 raise Stale(str(refusal)) from None
-            raise
+            if refusal.status != 422 or live is None or "spec" not in live:
+                raise
+            await self._overwrite(kind, key, wanted, refusal)
+            answer = await self._apply(kind, key, wanted, live)
         self._note(kind, key, wanted, answer)
+
+    async def _apply(self, kind: Kind, key: Key, wanted: Mapping[str, Any], live: Object | None) -> Object:
+        operator = self.claims.mine if kind is DEPLOYMENT else ""
+        body = _marked(wanted, operator, uid=live["metadata"]["uid"] if live is not None else None)
+        force = {"force": "false" if live is None else "true"}
+        params = {"fieldManager": names.FIELD_MANAGER, "fieldValidation": "Strict", **force}
+        return await self._write("PATCH", kind, kind.path(*key), body, APPLY, params)
+
+    async def _overwrite(self, kind: Kind, key: Key, wanted: Mapping[str, Any], refusal: Refused) -> None:
+        """Takes out what others added to an object of ours where that stands in the way of what we say. Raises the refusal."""
+        found = await self._read(kind, key)
+        if found is None or comparison.contains(found["spec"], wanted["spec"]):
+            raise refusal
+        patch = _replacing(found["spec"], comparison.repaired(found["spec"], wanted["spec"]))
+        versions = {name: found["metadata"][name] for name in ("uid", "resourceVersion")}
+        params = {"fieldManager": names.HANDOVER_MANAGER}
+        try:
+            await self._write("PATCH", kind, kind.path(*key), {"metadata": versions, "spec": patch}, MERGE, params)
+        except Refused:
+            raise refusal from None
+
+    async def _read(self, kind: Kind, key: Key) -> Object | None:
+        """The object as the API server has it, whoever it belongs to."""
+        accept = METADATA_ONLY if kind.metadata_only else "application/json"
+        try:
+            return kind.keep(await self.connection.get(kind.path(*key), accept))
+        except Refused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
 
     async def prune(self, key: Key, wanted: list[dict[str, Any]]) -> None:
         """Deletes what is ours and no longer wanted. A ConfigMap stays while a ReplicaSet exists whose pods could need it."""
@@ -252,7 +280,7 @@ class Cluster:
     def _is_settled(self, kind: Kind, key: Key, wanted: Mapping[str, Any], live: Object) -> bool:
         if comparison.is_applied(wanted, live):
             return True
-        return self._settled.get((kind.name, key)) == (comparison.fingerprint(wanted), _generation(live))
+        return self._settled.get((kind.name, key)) == (comparison.fingerprint(wanted), comparison.state(live))
 
     def _note(self, kind: Kind, key: Key, wanted: Mapping[str, Any], answer: Object) -> None:
         kept = kind.keep(answer)
@@ -260,7 +288,7 @@ class Cluster:
         if comparison.is_applied(wanted, kept):
             self._settled.pop((kind.name, key), None)
         else:
-            self._settled[kind.name, key] = (comparison.fingerprint(wanted), _generation(kept))
+            self._settled[kind.name, key] = (comparison.fingerprint(wanted), comparison.state(kept))
             log.warning(
                 "the API server stores an object otherwise than it was applied",
                 extra={"kind": kind.name, "name": key[1]},
@@ -270,17 +298,13 @@ class Cluster:
 _EVENT_WRITES = Kind("Event", "v1", "events", is_written=True)
 
 
-def _generation(item: Object) -> Any:
-    return item["metadata"].get("generation")
-
-
 def _is_of_service(endpoint_slice: Object, name: str) -> bool:
     """Whether the slice is of the headless Service: an external one lists the same pods again."""
     labels = endpoint_slice["metadata"].get("labels") or {}
     return bool(labels.get("kubernetes.io/service-name") == name)
 
 
-def _label(item: Object) -> str | None:
+def _label(item: Mapping[str, Any]) -> str | None:
     label: str | None = (item["metadata"].get("labels") or {}).get(names.LABEL)
     return label
 
@@ -289,15 +313,24 @@ def _owner_uids(item: Mapping[str, Any]) -> list[str]:
     return [str(each["uid"]) for each in item["metadata"].get("ownerReferences") or ()]
 
 
-def _is_owned_by(live: Object, wanted: Mapping[str, Any]) -> bool:
-    """Whether the live object belongs to the owner of the wanted one. Raises Stale while it goes with an owner that is gone."""
+def _is_ours(live: Object, wanted: Mapping[str, Any]) -> bool:
+    """Whether the live object belongs to the owner of the wanted one. Raises Stale while it goes with an owner that is gone.
+
+    One without an owner is ours if we have applied it: somebody has taken the reference away (`--cascade=orphan` does).
+    """
     [ours] = _owner_uids(wanted)
     if "deletionTimestamp" in live["metadata"]:
         raise Stale(f"{wanted['kind']} {live['metadata']['name']} is being deleted")
     owners = live["metadata"].get("ownerReferences") or []
     if any(each["uid"] != ours and each.get("kind") == names.KIND for each in owners):
         raise Stale(f"{wanted['kind']} {live['metadata']['name']} still belongs to a ModelRuntime that was deleted")
-    return ours in _owner_uids(live)
+    was_ours = names.APPLIED in (live["metadata"].get("annotations") or {}) and _label(live) in (None, _label(wanted))
+    return ours in _owner_uids(live) or (not owners and was_ours)
+
+
+def _owner(live: Object) -> str:
+    owners = [f"{each.get('kind')} {each.get('name')}" for each in live["metadata"].get("ownerReferences") or ()]
+    return ", ".join(owners) or "somebody else"
 
 
 def _marked(wanted: Mapping[str, Any], operator: str, *, uid: str | None) -> dict[str, Any]:

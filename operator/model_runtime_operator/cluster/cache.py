@@ -101,6 +101,8 @@ class Cache:
         self._entries[kind.name][new.key] = new
         self._remember(kind, new)
         self._tell(kind, new)
+        if known is not None and known.runtime not in (None, new.runtime):
+            self._tell(kind, known)  # somebody has changed the label by which it is ours
 
     def remove(self, kind: Kind, key: Key, gone: Object | None = None) -> None:
         """Forgets an object; `gone` is the object as it was deleted, whose version no older answer may undo."""

@@ -26,6 +26,10 @@ class Stale(ClusterError):
     """The object has changed, or is going away, since the caches saw it: the work is queued again."""
 
 
+class Foreign(ClusterError):
+    """An object of that name exists and is somebody else's: it is not touched."""
+
+
 class Refused(ClusterError):
     """The API server says no, and will say no again."""
 
