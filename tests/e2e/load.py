@@ -78,7 +78,7 @@ SHARES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
 def client(number: int, tally: Tally, enough: threading.Event) -> None:
-    with grpc.insecure_channel(f"dns:///{TARGET}", OPTIONS) as channel:
+    with channel_to(f"dns:///{TARGET}") as channel:
         call = channel.unary_unary(ERA.predict)
         begin = time.monotonic() + number / RATE
         count = 0
@@ -86,6 +86,15 @@ def client(number: int, tally: Tally, enough: threading.Event) -> None:
             time.sleep(max(0.0, begin + count * CLIENTS / RATE - time.monotonic()))
             tally.add(*one(call, *PAIRS[count % len(PAIRS)]))
             count += 1
+
+
+def channel_to(target: str) -> grpc.Channel:
+    """With TLS where the variable TLS names a folder of certificates."""
+    if "TLS" not in os.environ:
+        return grpc.insecure_channel(target, OPTIONS)
+    files = (Path(os.environ["TLS"], name) for name in ("ca.crt", "tls.key", "tls.crt"))
+    root, key, chain = (file.read_bytes() if file.exists() else None for file in files)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(root, key, chain), OPTIONS)
 
 
 def one(call: grpc.UnaryUnaryMultiCallable, request: bytes, expected: list[int]) -> tuple[float, str, bool]:

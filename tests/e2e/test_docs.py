@@ -152,6 +152,10 @@ def test_the_page_on_sources_does_what_it_says(newcomer: Newcomer, tmp_path: Pat
     assert answers == [*({"doubled": [2 * x]} for x in (21, 22, 23, 24, 25)), {"text": "1.2 million"}]
 
 
+def test_the_page_on_pods_does_what_it_says(newcomer: Newcomer) -> None:
+    assert '{"largest": [2], "mean": [3.0]}' in newcomer.follows("pods.md")
+
+
 def test_the_page_on_hydrosphere_does_what_it_says(newcomer: Newcomer) -> None:
     said = newcomer.follows("hydrosphere.md")
     assert said.count('{"label": [2]}') == 3

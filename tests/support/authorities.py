@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ class Authority:
         self.certificate = self._sign(self.name, self.key, is_authority=True)
         self.ca = self._write("ca.pem", self.certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, serial: int = 7) -> tuple[Path, Path]:
-        """The files of a new certificate for localhost and its key."""
+    def issue(self, name: str, serial: int = 7, *, names: Sequence[str] = ("localhost",)) -> tuple[Path, Path]:
+        """The files of a new certificate for these names and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key, serial=serial)
+        certificate = self._sign(subject, key, serial=serial, names=names)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -37,7 +38,15 @@ class Authority:
             f"{name}.key", private
         )
 
-    def _sign(self, subject: x509.Name, key: Any, *, is_authority: bool = False, serial: int = 1) -> x509.Certificate:
+    def _sign(
+        self,
+        subject: x509.Name,
+        key: Any,
+        *,
+        is_authority: bool = False,
+        serial: int = 1,
+        names: Sequence[str] = ("localhost",),
+    ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.timezone.utc)
         builder = (
             x509.CertificateBuilder()
@@ -48,7 +57,7 @@ class Authority:
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(hours=1))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
             # Python 3.13 insists on these
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)

@@ -118,17 +118,24 @@ class Place:
         rate: float = 200.0,
         until_told: bool = False,
         retries: bool = False,
+        pod: str = "",
+        secret: str = "",
     ) -> Iterator[Load]:
-        """Constant load on a ModelRuntime by its Service, from a pod, until all calls are made (and it was told `enough`)."""
-        pod = f"load-{name}"
+        """Constant load on a ModelRuntime by its Service, from a pod, until all calls are made (and it was told `enough`).
+
+        `secret` holds ca.crt, and where the client shows a certificate tls.crt and tls.key: then it speaks TLS.
+        """
+        pod = pod or f"load-{name}"
         self.kubectl("delete", "pod", pod, "--ignore-not-found", "--now")
         self.kubectl("delete", "configmap", pod, "--ignore-not-found")
         self.kubectl("create", "configmap", pod, f"--from-file={E2E / 'load.py'}")
         variables = {"TARGET": self.endpoint(name), "CALLS": calls // clients, "CLIENTS": clients, "RATE": rate}
         variables |= {"UNTIL_TOLD": "yes"} if until_told else {}
         variables |= {"RETRIES": "yes"} if retries else {}
-        volume = {"name": "program", "configMap": {"name": pod}}
-        self.apply(self._pod(pod, ["python", "/program/load.py"], variables, volume))
+        variables |= {"TLS": "/tls"} if secret else {}
+        volumes: list[dict[str, Any]] = [{"name": "program", "configMap": {"name": pod}}]
+        volumes += [{"name": "tls", "secret": {"secretName": secret}}] if secret else []
+        self.apply(self._pod(pod, ["python", "/program/load.py"], variables, *volumes))
         load = Load(self, pod)
         eventually(lambda: load.counts()["calls"] > 0, 60, lambda: self.kubectl("describe", "pod", pod))
         yield load

@@ -58,6 +58,7 @@ PROGRAMS: dict[str, Program] = {
     "pause": Program("pause", "."),
     "registry": Program("registry", "."),  # with fewer parts than the original, as CoreDNS: see their main.go
     "coredns": Program("coredns", "."),
+    "metrics-server": Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
     "helm": Program("helm", "helm.sh/helm/v4/cmd/helm", "version"),
     "ghz": Program("ghz", "github.com/bojand/ghz/cmd/ghz"),
     "grpcurl": Program("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl"),
