@@ -32,7 +32,7 @@ env: .venv/.synced ## Build the environment (.venv) from uv.lock
 	@touch $@
 
 ## Check
-.PHONY: check lint types walls generated test floors faults
+.PHONY: check lint types walls generated test clients floors faults
 check: lint types walls generated test ## The gate: everything below except the slow ones
 
 lint: env ## Format and style (ruff)
@@ -51,6 +51,9 @@ generated: env ## Check that what is generated is up to date (make gen, make doc
 
 test: env apiserver-tools ## The tests, on a real API server among others
 	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)pytest
+
+clients: env ## Third-party clients against the runtime: Python, Go, Node.js, Java and tools (first time: minutes to fetch and build)
+	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)pytest -m clients $(ARGS)
 
 floors: env ## The runtime's tests with the lowest and highest dependencies, on Python 3.10 to 3.13 (ARGS=3.10:lowest-direct)
 	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)python tools/floors.py $(ARGS)

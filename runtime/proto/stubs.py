@@ -1,76 +1,43 @@
-"""Stubs of an era for other languages: `make stubs LANG=java ERA=v2` writes them to stubs/java.
-
-Messages come from protoc itself (in grpcio-tools); services from the language's gRPC plugin: Python's is there too, those of
-other languages are found on the PATH.
-"""
+"""Client and server stubs for other languages: `make stubs LANG=java ERA=v2` writes them to stubs/java."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
 
 import generate
-from grpc_tools import protoc
+import generators
 
 ROOT = generate.HERE.parent.parent
-
-
-class Language(NamedTuple):
-    """How protoc is asked for a language, and the plugin that makes its services."""
-
-    messages: str  # protoc's flag, without --
-    services: str = ""
-    plugin: str = ""  # the program on the PATH that `services` needs
-    comes_from: str = ""
-    messages_plugin: str = ""  # where even messages need one
-
-
-LANGUAGES = {
-    "python": Language("python_out", "grpc_python_out"),
-    "go": Language(
-        "go_out",
-        "go-grpc_out",
-        "protoc-gen-go-grpc",
-        "go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@latest google.golang.org/protobuf/cmd/protoc-gen-go@latest",
-        "protoc-gen-go",
-    ),
-    "java": Language(
-        "java_out", "grpc-java_out", "protoc-gen-grpc-java", "the Maven artifact io.grpc:protoc-gen-grpc-java"
-    ),
-    "cpp": Language("cpp_out", "grpc_out", "grpc_cpp_plugin", "the Debian package protobuf-compiler-grpc"),
-    "csharp": Language("csharp_out", "grpc_out", "grpc_csharp_plugin", "the Debian package protobuf-compiler-grpc"),
-    "ruby": Language("ruby_out", "grpc_out", "grpc_ruby_plugin", "the Debian package protobuf-compiler-grpc"),
-    "php": Language("php_out", "grpc_out", "grpc_php_plugin", "the Debian package protobuf-compiler-grpc"),
-    "objc": Language("objc_out", "grpc_out", "grpc_objective_c_plugin", "the Debian package protobuf-compiler-grpc"),
-    "node": Language(
-        "js_out", "grpc_out", "grpc_tools_node_protoc_plugin", "the npm package grpc-tools", "protoc-gen-js"
-    ),
+LANGUAGES: dict[str, Callable[[dict[str, str]], generators.Generator]] = {
+    "python": generators.python,
+    "go": generators.go,
+    "java": generators.java,
+    "typescript": generators.typescript,
 }
-GO_PACKAGE = "example.com/hydrosphere"
+DEFAULT_ERAS = ("v2", "v3")
+GO_PACKAGE = "example.com/stubs"
 
 
 def main() -> int:
     arguments = _arguments()
     if arguments.list or arguments.language is None:
-        print(
-            "make stubs LANG=… ERA=…\n  LANG: "
-            + ", ".join(LANGUAGES)
-            + "\n  ERA:  "
-            + ", ".join(generate.ROOTS)
-            + " (v2 and v3)"
-        )
+        eras = f"{', '.join(generate.ROOTS)} ({' and '.join(DEFAULT_ERAS)} where none is given)"
+        print(f"make stubs LANG=… ERA=…\n  LANG: {', '.join(LANGUAGES)}\n  ERA:  {eras}")
         return 0
-    language = LANGUAGES[arguments.language]
     output = (arguments.output or ROOT / "stubs") / arguments.language
-    options = {era: _options(era, language, output) for era in ([arguments.era] if arguments.era else ["v2", "v3"])}
     output.mkdir(parents=True, exist_ok=True)
-    for era, chosen in options.items():
-        if status := protoc.main(["protoc", *chosen, *generate.files(era)]):
-            return int(status)
+    try:
+        for era in [arguments.era] if arguments.era else DEFAULT_ERAS:
+            if status := _generate(era, arguments.language, output, arguments.go_package):
+                return status
+    except generators.GeneratorMissing as error:
+        print(f"stubs: {error}", file=sys.stderr)
+        return 1
     print(f"wrote {sum(path.is_file() for path in output.rglob('*'))} files to {output}")
     return 0
 
@@ -80,27 +47,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("language", nargs="?", choices=LANGUAGES)
     parser.add_argument("--era", choices=list(generate.ROOTS))
     parser.add_argument("--output", type=Path, help="the folder for them (default: stubs/ of the project)")
-    parser.add_argument("--list", action="store_true", help="say which languages and eras there are")
+    parser.add_argument("--go-package", default=GO_PACKAGE, help=f"what Go packages begin with (default: {GO_PACKAGE})")
+    parser.add_argument("--list", action="store_true", help="print the languages and eras")
     return parser.parse_args()
 
 
-def _options(era: str, language: Language, output: Path) -> list[str]:
+def _generate(era: str, language: str, output: Path, go_package: str) -> int:
+    files = list(generate.files(era))
+    generator = LANGUAGES[language]({file: f"{go_package}/{Path(file).parent}" for file in files})
     roots = [f"-I{generate.HERE / root}" for root in generate.ROOTS[era]]
-    options = [*roots, f"-I{resources.files('grpc_tools') / '_proto'}", f"--{language.messages}={output}"]
-    for plugin in (language.messages_plugin, language.plugin):
-        if plugin and not shutil.which(plugin):
-            sys.exit(f"{plugin} is not on the PATH; it comes from {language.comes_from}")
-    if language.services:
-        options.append(f"--{language.services}={output}")
-    if language.plugin:
-        name = language.services[: -len("_out")]
-        options.append(f"--plugin=protoc-gen-{name}={shutil.which(language.plugin)}")
-    if language.messages == "go_out":
-        maps = [f"M{file}={GO_PACKAGE}/{Path(file).parent}" for file in generate.files(era)]
-        options += [
-            f"--{flag}_opt={option}" for flag in ("go", "go-grpc") for option in ["paths=source_relative", *maps]
-        ]
-    return options
+    well_known = f"-I{resources.files('grpc_tools') / '_proto'}"
+    command = [*generator.command, *roots, well_known, *generator.options(output), *files]
+    return subprocess.run(command).returncode
 
 
 if __name__ == "__main__":

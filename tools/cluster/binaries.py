@@ -62,6 +62,9 @@ PROGRAMS: dict[str, Program] = {
     "helm": Program("helm", "helm.sh/helm/v4/cmd/helm", "version"),
     "ghz": Program("ghz", "github.com/bojand/ghz/cmd/ghz"),
     "grpcurl": Program("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl"),
+    "grpc-health-probe": Program("grpc-health-probe", "github.com/grpc-ecosystem/grpc-health-probe", "-version"),
+    "protoc-gen-go": Program("protoc", "google.golang.org/protobuf/cmd/protoc-gen-go"),
+    "protoc-gen-go-grpc": Program("protoc", "google.golang.org/grpc/cmd/protoc-gen-go-grpc"),
     "promtool": Program("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
     "actionlint": Program("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
 }
