@@ -242,7 +242,7 @@ def test_defaults_are_filled_in_and_the_status_waits_to_be_seen(world: World, ap
     world.apply(runtime())
 
     body = world.get("mr", "adder")
-    defaults = {"replicas": 1, "port": 9090, "processes": 1, "progressDeadlineSeconds": 600, "paused": False}
+    defaults = {"replicas": 1, "port": 9090, "processes": 1, "paused": False}
     assert {key: body["spec"][key] for key in defaults} == defaults
     assert body["status"] == {"observedGeneration": -1}
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from operating import Operator, World, eventually, runtime
+import yaml
+from operating import CRD, Operator, World, eventually, runtime
 
 from model_runtime_operator import defaults, names
 
@@ -38,6 +39,15 @@ def test_the_spec_wins_over_the_defaults(
     before = json.dumps([spec, default])
     assert defaults.merged(spec, default) == expected
     assert json.dumps([spec, default]) == before
+
+
+def test_no_field_that_may_have_a_default_of_the_fleet_has_one_of_the_schema() -> None:
+    """The API server would fill it in first."""
+    [version] = yaml.safe_load(CRD.read_text())["spec"]["versions"]
+    fields = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+
+    assert set(fields) >= defaults.ALLOWED
+    assert [name for name in defaults.ALLOWED if "default" in fields[name]] == []
 
 
 @pytest.mark.parametrize(
