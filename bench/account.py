@@ -99,8 +99,8 @@ def _compared(model: Path, request: Path, concurrencies: list[int], count: int) 
         yield _row(concurrency, "lean", lean, lean)
         yield _row(concurrency, "grpcio alone", _measured(BARE, model, request, concurrency, count), lean)
         for label, environment in (
-            ("isolated, batching", {}),
-            ("isolated, no batching", {"BATCH_MAX_SIZE": "1"}),
+            ("isolated", {}),
+            ("isolated, batching", {"BATCH_MAX_SIZE": "64"}),
             ("in process", {"MODEL_ISOLATION": "none"}),
         ):
             yield _row(concurrency, label, _measured(OURS, model, request, concurrency, count, **environment), lean)
@@ -128,15 +128,12 @@ def _rest(folder: Path, model: Path) -> Iterator[str]:
         time.sleep(1.0)  # what the start needed is given back
         server, *others = [_resident_mib(pid) for pid in _family(process.pid)]
     bare = _bare_numpy_mib()
-    yield f"* Start of the program to SERVING, numpy-only model, with warm-up and trial: {statistics.median(starts):.2f} s"
+    yield f"* Start of the program to SERVING, numpy-only model, with warm-up: {statistics.median(starts):.2f} s"
     yield f"* Idle resident memory: server {server:.0f} MiB; model process {max(others):.0f} MiB, numpy alone {bare:.0f} MiB"
     yield f"* Validation of ten numeric fields: {_validation_us():.1f} µs"
     busy = _model(folder / "busy", BUSY, "float32", [-1, 4])
     request = _request(folder, np.zeros((1, 4), "f4"))
-    rates = {
-        n: _measured(OURS, busy, request, 16, 800, pinned=False, MODEL_PROCESSES=str(n), BATCH_MAX_SIZE="1").rate
-        for n in (1, 2, 4)
-    }
+    rates = {n: _measured(OURS, busy, request, 16, 800, pinned=False, MODEL_PROCESSES=str(n)).rate for n in (1, 2, 4)}
     told = ", ".join(f"{n}: {rate:.0f}/s" for n, rate in rates.items())
     yield f"* A model that computes for 2 ms, by number of model processes on {os.cpu_count()} cores that the load shares: {told}"
 

@@ -21,7 +21,7 @@ from .servers import CONTENDERS, Contender
 from .work import Work, all_work, computed
 
 BENCH = Path(__file__).parent.parent
-QUICK_NAMES = ("lean", "hydrosphere", "ours", "ours in process", "native", "pytriton")
+QUICK_NAMES = ("lean", "hydrosphere", "ours", "ours batching", "ours in process", "native", "pytriton")
 QUICK_WORK = ("identity", "regression", "4 MiB floats")
 
 

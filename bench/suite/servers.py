@@ -45,13 +45,14 @@ def python(pins: str) -> str:
     return str(environment(PYTHON, *lines))
 
 
-def _ours(isolation: str) -> Callable[[Work, Path, int, Path], Command]:
+def _ours(isolation: str, batch: int = 1) -> Callable[[Work, Path, int, Path], Command]:
     def start(work: Work, model: Path, port: int, folder: Path) -> Command:
         settings = {
             "MODEL_DIR": str(model),
             "APP_PORT": str(port),
             "LOG_LEVEL": "warning",
             "MODEL_ISOLATION": isolation,
+            "BATCH_MAX_SIZE": str(batch),
         }
         return [sys.executable, "-m", "model_runtime"], settings
 
@@ -148,6 +149,9 @@ CONTENDERS = (
         "hydrosphere", Predict(), _script("hydrosphere"), "Hydrosphere's own code's shape: lean, messages as text"
     ),
     Contender("ours", Predict(), _ours("process"), "this project: model in its own process, contract checked"),
+    Contender(
+        "ours batching", Predict(), _ours("process", 64), "this project, batching asked for: rows are independent"
+    ),
     Contender("ours in process", Predict(), _ours("none"), "this project with MODEL_ISOLATION=none"),
     Contender("native", Predict(), _echo, "grpc-go, typed decoding, no Python: the limit", is_native=True),
     Contender("pytriton", OpenInference(raw=True), _pytriton, "NVIDIA's tritonserver, dynamic batching, raw tensors"),

@@ -87,7 +87,7 @@ def _identity(inputs: list[Arrays]) -> list[Array]:
 
 
 LARGE_PEERS = ("lean", "hydrosphere", "pytriton", "kserve", "native", "ours", "ours in process")
-OWN_PEERS = ("lean", "hydrosphere", "ours", "ours in process")
+OWN_PEERS = ("lean", "hydrosphere", "ours", "ours batching", "ours in process")
 
 
 def all_work() -> list[Work]:

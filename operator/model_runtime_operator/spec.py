@@ -128,7 +128,7 @@ class ModelRuntime:
     image: str | None
     image_pull_policy: str | None
     processes: int
-    batch_max_size: int
+    batch_max_size: int | None  # None: as the model's code asks
     pod: PodOptions
     hydrosphere: Mapping[str, str]
     max_unavailable: int | str | None  # of the disruption budget; None: no budget
@@ -166,7 +166,7 @@ def parse(body: Object) -> ModelRuntime:
         image=spec.get("image"),
         image_pull_policy=spec.get("imagePullPolicy"),
         processes=spec.get("processes", 1),
-        batch_max_size=(spec.get("batching") or {}).get("maxSize", 64),
+        batch_max_size=(spec.get("batching") or {}).get("maxSize"),
         pod=pods.pod_options(spec),
         hydrosphere=_hydrosphere_labels(spec.get("hydrosphere")),
         max_unavailable=_max_unavailable(spec.get("disruptionBudget"), replicas, autoscaling),

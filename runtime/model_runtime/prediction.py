@@ -50,7 +50,7 @@ class Predictor:
     def __init__(self, service: RuntimeService) -> None:
         self._service = service
         self._undeclared: Set[str] = set()
-        self._batched: Set[str] = set()  # the signatures whose rows may stand in one call
+        self._batched: Dict[str, int] = {}  # the signatures whose requests may share a call, and how many may
 
     def handle(self, method: str, data: Any, timeout: Optional[float] = None) -> bytes:
         """The bytes of the answer to the request `data` of the gRPC path `method`. Raises a PredictionError."""
@@ -83,9 +83,9 @@ class Predictor:
         return self._service.options
 
     @property
-    def batches(self) -> bool:
-        """Whether there is a signature whose requests may share calls."""
-        return bool(self._batched)
+    def batch_limit(self) -> int:
+        """How many requests may share a call of the model; 1: none."""
+        return max(self._batched.values(), default=1)
 
     @property
     def is_async(self) -> bool:
@@ -128,7 +128,7 @@ class Predictor:
     # Call and encode ----------------------------------------------------------------------------------------------
 
     def _answered(self, group: List[_Ready]) -> List[Outcome]:
-        limit = self._service.options.batch_max_size
+        limit = self._batched.get(group[0].request.signature.name, 1)
         outcomes: List[Outcome] = []
         for start in range(0, len(group), limit):
             chunk = group[start : start + limit]
@@ -209,25 +209,64 @@ class Predictor:
     # The trial ----------------------------------------------------------------------------------------------------
 
     def try_batching(self) -> None:
-        """Lets requests share calls where the contract allows it and the rows, tried now, do not see each other."""
+        """Lets requests share calls where that is asked for, unless contract, convention or a trial forbids it."""
         for signature in self._service.contract.signatures:
-            if self._service.batchable and batching.allowed(signature) and self._rows_are_independent(signature):
-                self._batched.add(signature.name)
-        if self._batched:
-            log.info("requests may share calls", extra={"signatures": ",".join(sorted(self._batched))})
+            limit = self._service.batch_limit(signature.name)
+            if limit == 1:
+                continue
+            refused = self._why_not_batched(signature)
+            if refused:
+                log.warning("requests never share calls", extra={"signature": signature.name, "reason": refused})
+            else:
+                self._batched[signature.name] = limit
+                log.info("requests may share calls", extra={"signature": signature.name, "at_most": limit})
 
-    def _rows_are_independent(self, signature: Signature) -> bool:
+    def _why_not_batched(self, signature: Signature) -> str:
+        if not self._service.batchable:
+            return "functions of the old convention and coroutines take one request each"
+        if not batching.allowed(signature):
+            return "expected an unknown first dimension in every input and output of the contract"
         if not batching.can_try(signature):
-            return False
-        requests = [Request(signature, inputs, "v2") for inputs in batching.trial_inputs(signature.inputs)]
-        parts = self._parts(requests)
-        if parts is None:
-            return False
+            return "inputs that are maps or of any type cannot be tried"
+        return self._dependent_rows(signature)
+
+    def _dependent_rows(self, signature: Signature) -> str:
+        """Returns the trial in which requests got other answers together than alone, or ""."""
+        end = time.monotonic() + batching.TRIAL_SECONDS
+        for trial in batching.trials(signature.inputs):
+            if time.monotonic() > end:
+                log.warning(
+                    "not every trial of batching was made", extra={"signature": signature.name, "next": trial.name}
+                )
+                break
+            requests = [Request(signature, inputs, "v2") for inputs in trial.requests]
+            alone = self._alone(requests)
+            if alone is None:
+                continue  # the model refuses such values, whoever sends them
+            again = self._alone(requests[:1])
+            if again is None or not batching.same(again[0], alone[0]):
+                return "the same request was answered differently the second time"
+            together = self._parts(requests)
+            if together is None or not all(map(batching.same, together, alone)):
+                return f"rows are not independent: {trial.name} were answered differently together than alone"
+        return ""
+
+    def _alone(self, requests: Sequence[Request]) -> Optional[List[Outputs]]:
         try:
-            alone = [self._promised(signature, self._service.Predict(request, Context(None))) for request in requests]
-        except (Exception, SystemExit):  # noqa: BLE001
-            return False
-        return all(map(batching.same, parts, alone))
+            return [
+                self._promised(
+                    request.signature,
+                    self._service.Predict(request._replace(inputs=_copied(request.inputs)), Context(None)),
+                )
+                for request in requests
+            ]
+        except (Exception, SystemExit):  # noqa: BLE001  # made-up values, which the model may refuse
+            return None
+
+
+def _copied(inputs: Dict[str, Any]) -> Dict[str, Any]:
+    """A model may write to its inputs."""
+    return {name: value.copy() for name, value in inputs.items()}
 
 
 def decode(codec: Codec, data: Any) -> Any:

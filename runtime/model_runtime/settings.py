@@ -132,9 +132,10 @@ class Settings:
     )
     batch_max_size: int = _setting(
         "BATCH_MAX_SIZE",
-        64,
-        _integer(1, 255),
-        "How many waiting requests may reach the model as one call, where contract and model allow it. 1: never together.",
+        0,
+        _integer(0, 255),
+        "How many waiting requests may share one call of the model. Only for models whose rows are independent of each other."
+        " 1 disables batching; 0: as the model's code asks (`batch_max_size`), else disabled.",
     )
 
     convention: str = _setting(

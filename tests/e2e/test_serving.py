@@ -85,7 +85,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "the files": {"model": {"inline": {"src/func_main.py": EITHER}}},
     "the contract": {"contract": {"name": "double_too"}},
     "the pods": {"env": [{"name": "LOG_LEVEL", "value": "debug"}]},
-    "the batching": {"batching": {"maxSize": 1}},
+    "the batching": {"batching": {"maxSize": 2}},
     "the image": {"image": f"model-runtime:{version()}"},  # by another name than the digest that the operator gives
 }
 

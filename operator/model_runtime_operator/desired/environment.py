@@ -35,7 +35,7 @@ def variables(runtime: ModelRuntime, platform: Platform) -> list[Any]:
         "APP_PORT": str(runtime.port),
         "MODEL_DIR": DEFAULT_MODEL_DIR,
         "MODEL_PROCESSES": str(runtime.processes),
-        "BATCH_MAX_SIZE": str(runtime.batch_max_size),
+        **({} if runtime.batch_max_size is None else {"BATCH_MAX_SIZE": str(runtime.batch_max_size)}),
         "METRICS_PORT": str(runtime.metrics_port or 0),
         **_stopping(runtime.pod.grace_seconds),
         "HOME": "/tmp",  # any uid, and the root is read-only

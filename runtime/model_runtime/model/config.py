@@ -19,7 +19,7 @@ class ModelOptions(NamedTuple):
     convention: str = "auto"
     threads: int = 1
     error_details: bool = True
-    batch_max_size: int = 64
+    batch_max_size: int = 0  # 0: as the model's code asks
 
 
 class Config(NamedTuple):

@@ -106,8 +106,7 @@ def _loaded(config: Config) -> Predictor:
     predictor = Predictor(service)
     if config.warm_up:
         warmup.warm_up(predictor, service)
-    if service.options.batch_max_size > 1:
-        predictor.try_batching()
+    predictor.try_batching()
     return predictor
 
 
@@ -144,7 +143,7 @@ class _Server:
         self._predictor = predictor
         self._shared = mmap.mmap(config.shared, mmap.PAGESIZE)
         self._waiting: Deque[Frame] = deque()
-        self._limit = predictor.options.batch_max_size if predictor.batches else 1
+        self._limit = predictor.batch_limit
         self._max_bytes = config.max_message_bytes
         self._send_lock = threading.Lock()
         self._own_process = os.getpid()
