@@ -1,4 +1,6 @@
-"""How glibc's malloc treats large buffers. Standard library only: both the server and the model process call this once, at start.
+"""This process's memory: how glibc's malloc treats large buffers, and how much is resident. Standard library only.
+
+Both the server and the model process call `keep_large_buffers` once, at start.
 
 By default it gives each buffer of some MiB back to the kernel and has it filled with zeros page by page at the next request,
 which costs more than everything else that is done with a tensor of 4 MiB.
@@ -7,6 +9,7 @@ which costs more than everything else that is done with a tensor of 4 MiB.
 from __future__ import annotations
 
 import ctypes
+import os
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _MIB = 1 << 20
@@ -24,3 +27,20 @@ def keep_large_buffers() -> None:
     mallopt(_M_MMAP_THRESHOLD, _LARGEST_FROM_HEAP)
     mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
     mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def give_back() -> None:
+    """Returns what malloc keeps free to the kernel. Does nothing where there is no glibc."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory. 0 where the kernel does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as told:
+            return int(told.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -179,6 +179,18 @@ class Settings:
     max_message_bytes: int = _setting(
         "MAX_MESSAGE_BYTES", 512 * MIB, _integer(1024, 2**31 - 1), "The largest request and answer, in bytes."
     )
+    max_metadata_bytes: int = _setting(
+        "MAX_METADATA_BYTES",
+        16384,
+        _integer(1024, 2**20),
+        "The metadata of a call, in bytes as HTTP/2 counts them: 32 more for each entry than its name and value have.",
+    )
+    max_connections: int = _setting(
+        "MAX_CONNECTIONS", 10_000, _integer(1, 1_000_000), "Connections at a time; one more is closed at once."
+    )
+    max_streams: int = _setting(
+        "MAX_STREAMS", 256, _integer(1, 2**31 - 1), "Open calls on one connection; clients wait with more."
+    )
     transfer_timeout: float = _setting(
         "TRANSFER_TIMEOUT",
         60.0,

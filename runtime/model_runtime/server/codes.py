@@ -5,6 +5,8 @@ gRPC carries status texts in HTTP/2 trailers, of which clients accept 8 kB: what
 
 from __future__ import annotations
 
+import functools
+
 import grpc
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -35,10 +37,16 @@ _VIOLATION_BYTES = 500
 
 def refuse(context: grpc.ServicerContext, error: errors.PredictionError) -> None:
     """Gives the call the error's status, its text and its field violations. (`abort` would raise, and log a traceback.)"""
-    told = rpc_status.to_status(status(error))
+    told = rpc_status.to_status(status(error)) if error.violations else _plain(code(error), reason(error), _text(error))
     context.set_code(told.code)
     context.set_details(told.details)
     context.set_trailing_metadata(told.trailing_metadata)
+
+
+@functools.lru_cache(maxsize=64)  # a flood is refused with the same few words
+def _plain(code: grpc.StatusCode, reason: str, text: str) -> grpc.Status:
+    told: grpc.Status = rpc_status.to_status(_status(code, reason, text))
+    return told
 
 
 def code(error: errors.PredictionError) -> grpc.StatusCode:
@@ -52,10 +60,15 @@ def reason(error: errors.PredictionError) -> str:
 
 
 def status(error: errors.PredictionError) -> status_pb2.Status:
-    answer = status_pb2.Status(code=getattr(code_pb2, code(error).name), message=_cut(_text(error), _MESSAGE_BYTES))
-    answer.details.append(_any(error_details_pb2.ErrorInfo(reason=reason(error), domain=DOMAIN)))
+    answer = _status(code(error), reason(error), _text(error))
     if error.violations:
         answer.details.append(_any(_bad_request(error.violations)))
+    return answer
+
+
+def _status(code: grpc.StatusCode, reason: str, text: str) -> status_pb2.Status:
+    answer = status_pb2.Status(code=getattr(code_pb2, code.name), message=_cut(text, _MESSAGE_BYTES))
+    answer.details.append(_any(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)))
     return answer
 
 

@@ -24,7 +24,7 @@ from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from ..errors import Overloaded, PredictionError, UnknownMethod
-from . import codes
+from . import codes, inflation
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _PARTS = {  # of grpc._server, and their parameters
 _NO_FLAGS = 0
 LARGE_BYTES = 1 << 16  # a window's worth: less leaves at once
 HANGING_SECONDS = 1.0  # after which an answer that is not taken gives way where bytes are short
-STREAM_END_SECONDS = 5.0  # after which a stream that has ended, and whose client does not read, is cancelled
+END_SECONDS = 5.0  # after which a call that has ended, and whose client does not read even that, is cancelled
 
 Result = bytes | PredictionError
 Done = Callable[[Result], None]
@@ -133,6 +133,9 @@ class Departures:
     def discard(self, call: _Call) -> None:
         with self._lock:
             self.bytes -= self._sizes.pop(call, 0)
+
+    def __contains__(self, call: _Call) -> bool:
+        return call in self._sizes
 
     def drive_out(self, size: int) -> None:
         """Cancels those that hang longest, until so many bytes will be free."""
@@ -227,6 +230,7 @@ class Direct(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(1)
         self.departures = Departures()
+        self.inflater: inflation.Inflater | None = None
         self.open: dict[_Call, None] = {}  # every call that has not ended; changed in the polling thread only
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -239,11 +243,16 @@ class Direct(ThreadPoolExecutor):
             event.call.cancel()
         return _BEGUN
 
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if self.inflater is not None:
+            self.inflater.stop()
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
     def sweep(self, timeout: float) -> None:
-        """Cancels what has ended and is not taken: messages after `timeout` seconds (0: never), a stream's status soon."""
+        """Cancels what has ended and is not read: large answers after `timeout` seconds (0: never), the rest soon."""
         now = time.monotonic()
         for call in list(self.open):
-            patience = STREAM_END_SECONDS if isinstance(call, _Stream) else timeout
+            patience = timeout if call in self.departures else END_SECONDS
             if patience and call.ended < now - patience:
                 call.cancel()
 
@@ -293,12 +302,29 @@ class _Call:
         request, self._state.request = self._state.request, None
         try:
             if request is not None:
-                self._arrived(request)
+                self._inflate(request) if inflation.is_compressed(request) else self._arrived(request)
             elif self._state.client is _server._CLOSED:
                 self._finished()
         except BaseException:  # noqa: BLE001  # the polling thread serves everybody
             self._fail()
         return finished
+
+    def _inflate(self, request: bytes) -> None:
+        inflated = inflation.at_once(request)
+        if inflated is None:
+            self._inflate_later(request)
+        else:
+            self._go_on(inflated)
+
+    def _inflate_later(self, request: bytes) -> None:
+        """A stream has no message of that size."""
+        self.answer(Overloaded(f"the message inflates to more than {inflation.AT_ONCE_BYTES} bytes"))
+
+    def _go_on(self, inflated: bytes | PredictionError) -> None:
+        if isinstance(inflated, PredictionError):
+            self.answer(inflated)
+        else:
+            self._arrived(inflated)
 
     def _arrived(self, request: bytes) -> None:
         raise NotImplementedError
@@ -341,6 +367,19 @@ class _Unary(_Call):
     def __init__(self, event: Any, state: Any, behaviour: Behaviour) -> None:
         super().__init__(event, state, behaviour)
         self._asked = behaviour.asked
+
+    def _inflate_later(self, request: bytes) -> None:
+        try:
+            assert self._engine.inflater is not None
+            self._engine.inflater.submit(request, self._go_on_safely)
+        except Overloaded as error:
+            self.answer(error)
+
+    def _go_on_safely(self, inflated: bytes | PredictionError) -> None:
+        try:
+            self._go_on(inflated)
+        except BaseException:  # noqa: BLE001  # as in the polling thread
+            self._fail()
 
     def _arrived(self, request: bytes) -> None:
         self._asked(request, self.context, self.answer)

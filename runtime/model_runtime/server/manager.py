@@ -21,9 +21,10 @@ from ..settings import Settings
 from ..supervisor.host import Host, HostState, Phase
 from ..supervisor.isolated import IsolatedHost
 from ..supervisor.launch import Launch, find_python
-from . import connections, engine, ports, probes, tls
+from . import connections, engine, options, ports, probes, tls
 from .health import Health
 from .housekeeping import Housekeeping
+from .inflation import Inflater
 from .methods import Bounds, Gate, Predict, handlers
 from .observers import Observer
 from .stopping import Stop
@@ -62,8 +63,10 @@ class RuntimeManager:
         self._executor = engine.executor()
         self._health = Health()
         self._bounds = Bounds(self.settings)
-        departures = self._executor.departures if isinstance(self._executor, engine.Direct) else None
-        self._gate = Gate(self.settings.max_queue, self.settings.max_queue_bytes, departures)
+        direct = self._executor if isinstance(self._executor, engine.Direct) else None
+        self._gate = Gate(self.settings.max_queue, self.settings.max_queue_bytes, direct.departures if direct else None)
+        if direct is not None:
+            direct.inflater = Inflater(self.settings.max_message_bytes, self._gate.check)
         self._housekeeping = Housekeeping(self.settings, self._executor, self._health, self._bounds)
         self._observers: tuple[Observer, ...] = ()
         self._tracing: Tracing | None = None
@@ -209,7 +212,11 @@ class RuntimeManager:
         limit = (
             None if isinstance(self._executor, engine.Direct) else self.settings.max_queue
         )  # a pool's own queue has none
-        server = grpc.server(self._executor, options=_options(self.settings), maximum_concurrent_rpcs=limit)
+        server = grpc.server(
+            self._executor,
+            options=options.of_port(self.settings, inflates=limit is None),
+            maximum_concurrent_rpcs=limit,
+        )
         table = handlers(self._predict, contract, self._health, self._executor, self._bounds)
         server.add_generic_rpc_handlers((table,))
         return server
@@ -233,17 +240,3 @@ class RuntimeManager:
             self._tracing = Tracing()
             observers.append(self._tracing)
         return tuple(observers)
-
-
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    age = int(settings.max_connection_age_seconds * 1000)
-    return [
-        ("grpc.so_reuseport", 0),  # two runtimes must never share a port silently
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.keepalive_time_ms", int(settings.keepalive_seconds * 1000)),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # clients that probe idle connections are welcome
-        *([("grpc.max_connection_age_ms", age)] if age else []),
-    ]

@@ -123,20 +123,32 @@ class Gate:
 
     def enter(self, size: int) -> None:
         """Raises Overloaded where that would be too many. A lone request always passes: its size has a limit of its own."""
-        if not self._is_open:
-            raise NotServing(STOPPING)
+        self._make_room(size)
+        with self._lock:
+            self._check(size)
+            self.bytes += size
+            self.calls += 1
+
+    def check(self, size: int) -> None:
+        """Raises what `enter` would."""
+        self._make_room(size)
+        with self._lock:
+            self._check(size)
+
+    def _make_room(self, size: int) -> None:
+        """Answers that are not taken give way to requests."""
         departing = self._departures.bytes
         if departing and (over := self.bytes + departing + size - self._most_bytes) > 0:
             self._departures.drive_out(over)
-            departing = self._departures.bytes
-        with self._lock:
-            if self.calls >= self._most_calls:
-                raise Overloaded(f"{self.calls} predictions are on their way already (MAX_QUEUE)")
-            taken = self.bytes + departing
-            if taken and taken + size > self._most_bytes:
-                raise Overloaded(f"{taken} bytes of requests and answers are on their way already (MAX_QUEUE_BYTES)")
-            self.bytes += size
-            self.calls += 1
+
+    def _check(self, size: int) -> None:
+        if not self._is_open:
+            raise NotServing(STOPPING)
+        if self.calls >= self._most_calls:
+            raise Overloaded(f"{self.calls} predictions are on their way already (MAX_QUEUE)")
+        taken = self.bytes + self._departures.bytes
+        if taken and taken + size > self._most_bytes:
+            raise Overloaded(f"{taken} bytes of requests and answers are on their way already (MAX_QUEUE_BYTES)")
 
     def leave(self, size: int) -> None:
         with self._lock:

@@ -11,18 +11,13 @@ import sys
 import grpc
 
 from ..settings import Settings
-from . import control, engine, ports
+from . import control, engine, options, ports
 from .engine import Behaviour, Places
 from .health import SERVICE, Health
 
 log = logging.getLogger(__name__)
 
 MAX_PROBES = 100  # whose message has not come
-_OPTIONS = [
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 4096),
-    ("grpc.max_concurrent_streams", MAX_PROBES),
-]
 
 
 def local_target(port: int) -> str:
@@ -35,7 +30,7 @@ def server(settings: Settings, port: int, health: Health) -> grpc.Server | None:
     has_tls = settings.tls_cert_file is not None
     if not settings.health_port and not has_tls:
         return None
-    answering = grpc.server(engine.executor(), options=_OPTIONS)
+    answering = grpc.server(engine.executor(), options=options.of_probes(settings, streams=MAX_PROBES))
     answering.add_generic_rpc_handlers((_handler(health),))
     if settings.health_port:
         ports.bind(answering, settings.host, settings.health_port, variable="HEALTH_PORT")
