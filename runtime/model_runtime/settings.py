@@ -17,6 +17,7 @@ from .contract import DEFAULT_MODEL_DIR, DEFAULT_PORT
 from .errors import InvalidSetting
 
 MIB = 1 << 20
+QUIET = {"GRPC_VERBOSITY": "NONE"}  # for the server alone: a model's own gRPC logs as it would anywhere
 
 # Settings that a model may want to follow as well, and that show nothing of the server.
 SHARED_WITH_MODEL = frozenset({"MODEL_DIR", "LOG_LEVEL", "LOG_FORMAT"})
@@ -302,11 +303,18 @@ def export(variables: Mapping[str, str]) -> None:
         os.environ.setdefault(name, text)
 
 
+def silence_grpc() -> None:
+    """Keeps gRPC's core from writing its own lines to stderr, one for each failed handshake, unless GRPC_VERBOSITY says more."""
+    for name, text in QUIET.items():
+        os.environ.setdefault(name, text)
+
+
 def model_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a model process: ours without the server's own settings and the credentials of its other steps."""
+    """Returns the environment of a model process: without the server's own settings and the credentials of its other steps."""
     variables = os.environ if environment is None else environment
     own = {setting.metadata["variable"] for setting in dataclasses.fields(Settings)} - SHARED_WITH_MODEL
-    return {name: value for name, value in variables.items() if name not in own | WITHHELD_FROM_MODEL}
+    withheld = own | WITHHELD_FROM_MODEL
+    return {name: value for name, value in variables.items() if name not in withheld and QUIET.get(name) != value}
 
 
 def table() -> list[tuple[str, str, str]]:

@@ -5,21 +5,50 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
+from types import TracebackType
 from typing import Any
+
+from .. import settings
+
+settings.silence_grpc()  # here, because programs import this before grpc, which reads its verbosity once, when imported
 
 ROOT = "model_runtime"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def configure(level: str, form: str) -> None:
-    """Sends our logs to stderr. Other loggers (grpc, the model's own) keep whatever they have."""
+    """Sends our logs to stderr. Other loggers (grpc, the model's own) keep the handlers that they have."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     logger = logging.getLogger(ROOT)
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+def capture_everything() -> None:
+    """Makes log lines of what would else go to stderr in a form of its own.
+
+    That is: uncaught exceptions, of threads and of finalisers too, warnings, and records of loggers without a handler. For a
+    program that is ours alone; `configure` comes first.
+    """
+    [handler] = logging.getLogger(ROOT).handlers
+    logging.lastResort = logging.Handler(logging.WARNING)
+    logging.lastResort.emit = handler.handle  # type: ignore[method-assign, assignment]
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(handler)
+    sys.excepthook = lambda kind, error, trace: _report("uncaught exception", kind, error, trace)
+    threading.excepthook = lambda args: _report(
+        "uncaught exception in a thread", args.exc_type, args.exc_value, args.exc_traceback
+    )
+    sys.unraisablehook = lambda args: _report("ignored exception", args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _report(text: str, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if not issubclass(kind, SystemExit):
+        logging.getLogger(ROOT).error(text, exc_info=(kind, error or kind(), trace))
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:

@@ -99,6 +99,7 @@ def serve(
     free one.
     """
     logs.configure(wanted.log_level, wanted.log_format)
+    logs.capture_everything()
     memory.keep_large_buffers()
     signals = _Signals()
     try:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -13,6 +17,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from authorities import Authority
 from serving import Program, free_port, model_directory
 
 from model_runtime import RuntimeManager, tensors
@@ -130,6 +135,72 @@ def test_logs_in_json_are_one_object_a_line_and_hold_no_payload(tmp_path: Path) 
         line["message"] for line in lines
     }
     assert "123456.75" not in errors
+
+
+@pytest.mark.parametrize("program", ["the image's", "the command line's", "a custom runtime's"])
+def test_what_clients_provoke_in_grpcs_core_stays_out_of_the_logs(tmp_path: Path, program: str) -> None:
+    """Each failed TLS handshake was a line of gRPC's own, in its own form."""
+    custom = "import sys\nfrom model_runtime import RuntimeService, serve\nsys.exit(serve(RuntimeService))"
+    commands = {"the image's": ["-m", "model_runtime"], "the command line's": ["-m", "model_runtime", "serve"]}
+    port, model = free_port(), model_directory(tmp_path / "model")
+    cert, key = Authority(tmp_path).issue("server")
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"},
+        **{"MODEL_DIR": str(model), "APP_PORT": str(port), "LOG_FORMAT": "json", "DRAIN_DELAY_SECONDS": "0"},
+        **{"TLS_CERT_FILE": str(cert), "TLS_KEY_FILE": str(key)},
+    }
+    command = [sys.executable, *commands.get(program, ["-c", custom])]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        for _ in range(5):
+            _talk_plainly(port)
+        running.terminate()
+        _, errors = running.communicate(timeout=30)
+
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert {"listening", "stopped"} <= {line["message"] for line in lines}
+
+
+def _talk_plainly(port: int) -> None:
+    end = time.monotonic() + 20
+    while True:
+        try:
+            with socket.create_connection(("localhost", port), timeout=5) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                connection.recv(100)
+            return
+        except ConnectionRefusedError:  # not listening yet
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        except ConnectionError:
+            return
+
+
+def test_exceptions_warnings_and_loggers_without_a_handler_are_lines_of_the_logs() -> None:
+    code = (
+        "import logging, threading, warnings\nfrom model_runtime.server import logs\n"
+        "logs.configure('info', 'json')\nlogs.capture_everything()\n"
+        "logging.getLogger('elsewhere').warning('from elsewhere')\nwarnings.warn('a warning')\n"
+        "class Odd:\n    def __del__(self):\n        1 / 0\nOdd()\n"
+        "thread = threading.Thread(target=lambda: [][1])\nthread.start()\nthread.join()\nraise KeyError('end')\n"
+    )
+
+    done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True)
+
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["message"].split("\n")[0].partition(": UserWarning")[2] or line["message"] for line in lines] == [
+        "from elsewhere",
+        ": a warning",
+        "ignored exception",
+        "uncaught exception in a thread",
+        "uncaught exception",
+    ]
+    assert [line["exception"].splitlines()[-1].partition(":")[0] for line in lines[2:]] == [
+        "ZeroDivisionError",
+        "IndexError",
+        "KeyError",
+    ]
+    assert done.returncode == 1
 
 
 # Tracing ------------------------------------------------------------------------------------------------------------
