@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from charting import CHART, CRD_NAME, EVERYTHING, INSTALL, Helm, of_kind
-from operating import eventually, runtime
+from operating import await_established, eventually, runtime
 
 from cluster.controlplane import ControlPlane
 
@@ -66,7 +66,7 @@ def test_the_tests_model_runtime_is_one_that_the_api_accepts(releases: Helm, pla
 def test_uninstalling_keeps_the_crd_and_every_model_runtime(releases: Helm, plane: ControlPlane) -> None:
     said = releases("install", *RELEASE)
     assert "helm test -n model-runtime-system mro" in said
-    plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=20s")
+    await_established(plane, CRD_NAME)
     plane.kubectl("apply", "-f", "-", text=json.dumps(runtime("survivor")))
 
     said = releases("uninstall", "mro", "--namespace", "model-runtime-system")
@@ -95,7 +95,7 @@ def test_an_upgrade_of_the_chart_upgrades_the_crd_and_no_model_runtime(
     older = chart / "files" / "crd.yaml"
     older.write_text("".join(line for line in older.read_text().splitlines(True) if "name: Signature," not in line))
     releases("install", "mro", str(chart), *RELEASE[2:])
-    plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=20s")
+    await_established(plane, CRD_NAME)
     plane.kubectl("apply", "-f", "-", text=json.dumps(runtime("kept")))
     before = _object(plane, "modelruntime", "kept")
     assert "Signature" not in _columns(plane)
@@ -145,7 +145,7 @@ def test_the_way_from_install_yaml_to_helm_and_back_has_no_conflict(releases: He
     apply = ("apply", "--server-side", "--field-manager=helm", "-f", str(INSTALL))
     try:
         _applied(plane, *apply)
-        plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=20s")
+        await_established(plane, CRD_NAME)
         plane.kubectl("apply", "-f", "-", text=json.dumps(runtime("kept")))
         kept, uid = _object(plane, "modelruntime", "kept"), _object(plane, "crd", CRD_NAME)["metadata"]["uid"]
         for _ in range(2):  # there and back, and there again

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from charting import CHART, CRD_NAME, Helm
-from operating import eventually, runtime
+from operating import await_established, eventually, runtime
 
 from cluster.controlplane import ControlPlane
 
@@ -32,7 +32,7 @@ def refusal(helm: Helm, plane: ControlPlane) -> Iterator[Refusal]:
     """What the API server says to a ModelRuntime with these fields; empty where it takes it."""
     releases = helm.on(plane.kubeconfig)
     releases("install", *RELEASE, "--set-json", f"policy={json.dumps(ALLOWED)}")
-    plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=20s")
+    await_established(plane, CRD_NAME)
 
     def refusal(fields: dict[str, Any]) -> str:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -222,9 +223,14 @@ def eventually(
 
 
 def await_established(plane: ControlPlane, name: str) -> None:
-    """Until a CustomResourceDefinition is served. `kubectl wait` fails where it has no conditions yet."""
-    template = '{.status.conditions[?(@.type=="Established")].status}'
-    eventually(lambda: plane.kubectl("get", "crd", name, "-o", f"jsonpath={template}") == "True", 20)
+    """Until a CustomResourceDefinition is served. `kubectl wait` and jsonpath fail where it has no conditions yet."""
+
+    def is_established() -> bool:
+        status = json.loads(plane.kubectl("get", "crd", name, "-o", "json")).get("status") or {}
+        conditions = {each["type"]: each["status"] for each in status.get("conditions") or ()}
+        return conditions.get("Established") == "True"
+
+    eventually(is_established, 20)
 
 
 def sample(name: str) -> list[dict[str, Any]]:
