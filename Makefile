@@ -58,8 +58,8 @@ clients: env ## Third-party clients against the runtime: Python, Go, Node.js, Ja
 floors: env ## The runtime's tests with the lowest and highest dependencies, on Python 3.10 to 3.13 (ARGS=3.10:lowest-direct)
 	@PATH="$(CURDIR)/.tools/uv/bin:$$PATH" $(RUN)python tools/floors.py $(ARGS)
 
-faults: env ## A thousand faults, and 200,000 requests while the model is killed every second (about six minutes)
-	@$(RUN)pytest -m slow --timeout=900 tests/runtime/supervisor
+faults: env ## A thousand faults, 200,000 requests under kills, a minute of every attack at once (about six minutes)
+	@$(RUN)pytest -m slow --timeout=900 tests/runtime/supervisor tests/runtime/server
 
 ## Change
 .PHONY: format docs lock clean
