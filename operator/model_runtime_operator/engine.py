@@ -142,8 +142,10 @@ class Engine:
         began = time.monotonic()
         outcome = "done"
         try:
-            await reconcile(key, self.cluster, self._platform)
+            again = await reconcile(key, self.cluster, self._platform)
             self.queue.succeeded(key)
+            if again is not None:
+                self.queue.add(key, again)
         except NotLeading:
             outcome = "not leading"
         except Contested as error:

@@ -22,25 +22,29 @@ log = logging.getLogger(__name__)
 Key = tuple[str, str]
 
 
-async def reconcile(key: Key, cluster: Cluster, platform: Platform) -> None:
+async def reconcile(key: Key, cluster: Cluster, platform: Platform) -> float | None:
     """Brings the ModelRuntime's objects to what it says, and its status to what is true.
+
+    Returns in how many seconds to look again, where time alone may change what is true.
 
     Raises ClusterError to be run again: Refused too, once the status tells of it, for nothing wakes us when a quota, a policy or
     somebody else's object no longer stands in the way.
     """
     body = cluster.model_runtime(key)
     if body is None or "deletionTimestamp" in body["metadata"]:
-        return  # its objects go by their owner references
+        return None  # its objects go by their owner references
     await cluster.stand_back(body, now=_now())
     chosen = defaults.in_force(body, cluster.observe(key).deployment, platform.defaults)
     outcome, refusal = await _bring_about(body, chosen, cluster, platform)
-    new = status.of(body, outcome, cluster.observe(key), now=_now(), domain=platform.cluster_domain)
+    observed, now = cluster.observe(key), _now()
+    new = status.of(body, outcome, observed, now=now, domain=platform.cluster_domain)
     if (told := defaults.status(body["spec"], chosen, platform.defaults)) is not None:
         new["defaults"] = told
     if new != body.get("status"):
         await _publish(body, new, cluster)
     if refusal is not None:
         raise refusal
+    return status.look_again(observed, now)
 
 
 async def _bring_about(

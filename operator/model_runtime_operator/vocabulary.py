@@ -83,12 +83,26 @@ CATALOGUE: tuple[Reason, ...] = (
     Reason("ScaledToZero", "No pods are wanted, so nothing serves."),
     Reason("Deploying", "The latest generation is being rolled out."),
     Reason("Available", "Predictions can be served."),
+    Reason("ScalingInactive", "Predictions can be served, and the autoscaler has no metrics by which to scale."),
     Reason("NotAvailable", "Nothing serves."),
     Reason("RolledOut", "Nothing is moving: the latest generation is rolled out."),
     Reason("NotStalled", "Nothing stands in the way."),
     Reason("Accepted", "The contract compiles."),
     Reason("Unknown", "Nobody can know yet: the source is read by the pods only."),
 )
+CALM = frozenset(
+    (
+        "Paused",
+        "ScaledToZero",
+        "Deploying",
+        "Available",
+        "NotAvailable",
+        "RolledOut",
+        "NotStalled",
+        "Accepted",
+        "Unknown",
+    )
+)  # nothing is wrong: what these say in numbers is news
 REASONS: dict[str, Reason] = {reason.word: reason for reason in CATALOGUE}
 
 

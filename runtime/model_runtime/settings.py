@@ -267,6 +267,11 @@ class Settings:
             raise InvalidSetting(
                 "TLS_CERT_FILE: expected a file, got nothing (TLS_CLIENT_CA_FILE needs the server's certificate)"
             )
+        used = {self.app_port: "APP_PORT"}
+        for variable, number in (("HEALTH_PORT", self.health_port), ("METRICS_PORT", self.metrics_port)):
+            if number and number in used:
+                raise InvalidSetting(f"{variable}: expected another port than {used[number]}, got {number} for both")
+            used[number] = variable
 
 
 def from_environment(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -295,6 +300,11 @@ def problem(variable: str, text: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def termination_log() -> Path:
+    """Where the reason of a failed start belongs, also where other settings cannot be used."""
+    return Path(os.environ.get("TERMINATION_LOG") or Settings().termination_log)
 
 
 def export(variables: Mapping[str, str]) -> None:

@@ -82,6 +82,7 @@ class Cluster:
             pods=tuple(pods),
             endpoint_slices=tuple(each for each in self.cache.of(ENDPOINT_SLICE, key) if _is_of_service(each, key[1])),
             events=tuple(self.cache.events_about(uids)),
+            autoscaler=self.cache.get(AUTOSCALER, key),
         )
 
     async def files(self, key: Key, *, whole: bool = False) -> Files | None:

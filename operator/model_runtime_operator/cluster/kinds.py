@@ -45,7 +45,7 @@ def _pod(item: Object) -> Object:
     )
     return {
         "metadata": {key: metadata[key] for key in kept if key in metadata},
-        "spec": {"nodeName": spec["nodeName"]} if "nodeName" in spec else {},
+        "spec": {key: spec[key] for key in ("nodeName", "readinessGates") if spec.get(key)},
         "status": item.get("status") or {},
     }
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import names
-from ..spec import ModelRuntime, Object, Promise
+from ..spec import Claim, ModelRuntime, Object, Promise
 from ..vocabulary import (
     AVAILABLE,
+    CALM,
     CONTRACT_ACCEPTED,
     READY,
     REASONS,
@@ -23,13 +24,14 @@ from ..vocabulary import (
     Problem,
     problem,
 )
-from . import failures
-from .failures import refused
-from .observed import Observed, Rollout, condition, rollout
+from . import failures, waits
+from .observed import Observed, Rollout, condition, rollout, seconds
+from .texts import refused, says_the_same
 from .transitions import Transition
 from .transitions import between as transitions
+from .waits import look_again
 
-__all__ = ["Observed", "Outcome", "Transition", "of", "refused", "transitions"]
+__all__ = ["Observed", "Outcome", "Transition", "look_again", "of", "refused", "transitions"]
 
 _CONTRACT_WORDS = ("ContractInvalid", "ContractMissing", "ContractMismatch")
 MESSAGE_LIMIT = 4000  # characters; the API allows 32768, people read less
@@ -59,7 +61,7 @@ def of(
 ) -> dict[str, Any]:
     """The status to be written for `body`. `now` dates the conditions that change; the others keep their time."""
     numbers = rollout(observed.deployment)
-    verdict = _judge(outcome, observed, numbers)
+    verdict = _judge(outcome, observed, numbers, seconds(now))
     generation = body["metadata"].get("generation", 1)
     previous = (body.get("status") or {}).get("conditions") or ()
     answers = _answers(verdict, outcome, observed)
@@ -80,53 +82,61 @@ def of(
 # The verdict ----------------------------------------------------------------------------------------------------------
 
 
-def _judge(outcome: Outcome, observed: Observed, numbers: Rollout) -> _Verdict:
+def _judge(outcome: Outcome, observed: Observed, numbers: Rollout, now: float) -> _Verdict:
     if outcome.problem is not None or outcome.runtime is None:
         cause = outcome.problem or problem("InvalidSpec", "the spec makes no sense")
         return _Verdict(False, cause.reason.stalls, cause)
-    needed = min(numbers.wanted, outcome.runtime.wanted_replicas) if outcome.runtime.autoscaling else numbers.wanted
-    if numbers.is_complete and numbers.available >= needed and (observed.serving or numbers.wanted == 0):
-        return _settled(outcome.runtime, observed, numbers)
-    return _unsettled(outcome.runtime, observed, numbers)
-
-
-def _settled(runtime: ModelRuntime, observed: Observed, numbers: Rollout) -> _Verdict:
-    if numbers.wanted == 0:
+    runtime = outcome.runtime
+    if numbers.is_observed and numbers.wanted == 0 and numbers.replicas == 0:
         return _Verdict(False, False, problem("ScaledToZero", "no pods are wanted (replicas: 0), so nothing serves"))
+    if _is_rolled_out(runtime, numbers) and observed.serving:
+        return _settled(runtime, observed, now)
+    return _unsettled(runtime, observed, numbers, now)
+
+
+def _is_rolled_out(runtime: ModelRuntime, numbers: Rollout) -> bool:
+    """An autoscaler may want more pods or fewer at any time: with it, as many must serve as it may not go below."""
+    if runtime.autoscaling is None:
+        return numbers.is_complete and numbers.available >= numbers.wanted
+    fewest = runtime.wanted_replicas
+    are_new = numbers.is_observed and numbers.replicas == numbers.updated
+    return are_new and numbers.wanted >= fewest and numbers.available >= fewest
+
+
+def _settled(runtime: ModelRuntime, observed: Observed, now: float) -> _Verdict:
     text = f"revision {observed.revision} is rolled out, {_serve(observed.serving)}"
+    if runtime.autoscaling is not None and (blind := waits.blind(observed, now)):
+        return _Verdict(True, False, problem("ScalingInactive", f"{text}; {blind}"))
     return _Verdict(True, False, problem("Available", text))
 
 
-def _unsettled(runtime: ModelRuntime, observed: Observed, numbers: Rollout) -> _Verdict:
-    failure = failures.find(observed)
-    progressing = condition(observed.deployment, "Progressing")
-    is_overdue = progressing.get("reason") == "ProgressDeadlineExceeded"
+def _unsettled(runtime: ModelRuntime, observed: Observed, numbers: Rollout, now: float) -> _Verdict:
+    failure = failures.find(observed, now)
+    is_overdue = condition(observed.deployment, "Progressing").get("reason") == "ProgressDeadlineExceeded"
     if failure is not None:
         late = f" (no progress for {runtime.progress_deadline_seconds} s)" if is_overdue else ""
-        return _Verdict(False, failure.reason.stalls or is_overdue, Problem(failure.reason, failure.message + late))
-    if runtime.paused and not numbers.is_complete:
-        return _Verdict(False, False, problem("Paused", "rollouts are paused (paused: true)"))
+        return _Verdict(
+            False,
+            failure.reason.stalls or is_overdue,
+            _in_words_of(runtime, failure.reason.word, failure.message + late),
+        )
+    if (paused := waits.paused(runtime, observed)) and not numbers.is_complete:
+        return _Verdict(False, False, problem("Paused", paused))
+    what = waits.what(runtime, observed, numbers)
     if is_overdue:
-        text = f"Deployment {runtime.name}: {progressing.get('message', '')}"
+        detail = waits.detail(observed)
+        text = f"Deployment {runtime.name}: no progress for {runtime.progress_deadline_seconds} s: {what}; {detail}"
         return _Verdict(False, True, problem("ProgressDeadlineExceeded", text))
-    return _Verdict(False, False, problem("Deploying", _waiting_for(observed, numbers)))
+    return _Verdict(False, False, problem("Deploying", what))
 
 
-def _waiting_for(observed: Observed, numbers: Rollout) -> str:
-    if observed.deployment is None or not numbers.is_observed or not observed.current_pods:
-        return f"0 of {numbers.wanted or 1} pods of the latest revision are ready"
-    if numbers.available < numbers.wanted or numbers.updated < numbers.wanted:
-        new = sum(condition(pod, "Ready").get("status") == "True" for pod in observed.current_pods)
-        return f"{new} of {numbers.wanted} pods of the latest revision are ready"
-    if numbers.replicas > numbers.updated:
-        return f"{_pods(numbers.replicas - numbers.updated)} of older revisions are still ending"
-    if numbers.replicas > numbers.wanted:
-        return f"{_pods(numbers.replicas - numbers.wanted)} more than are wanted are still ending"
-    return f"Service {observed.deployment['metadata']['name']} has no ready endpoint yet"
-
-
-def _pods(count: int) -> str:
-    return f"{count} pod" if count == 1 else f"{count} pods"
+def _in_words_of(runtime: ModelRuntime, word: str, message: str) -> Problem:
+    """A folder of a volume that does not exist is made by the node, empty: the runtime cannot know what was meant."""
+    source = runtime.source
+    if word == "SourceEmpty" and isinstance(source, Claim) and source.path:
+        where = f"PersistentVolumeClaim {source.name}: folder {source.path} does not exist or holds no model"
+        return problem("SourceNotFound", f"{where}: {message}")
+    return problem(word, message)
 
 
 def _serve(count: int) -> str:
@@ -176,13 +186,15 @@ def _truth(value: bool) -> str:
 def _dated(answer: _Answer, previous: Sequence[Object], generation: int, now: str) -> dict[str, Any]:
     kind, value, reason, message = answer
     before: Object = next((each for each in previous if each["type"] == kind), {})
+    same = (before.get("status"), before.get("reason"), before.get("observedGeneration")) == (value, reason, generation)
+    is_old = same and reason not in CALM and says_the_same(str(before.get("message", "")), message)
     return {
         "type": kind,
         "status": value,
         "observedGeneration": generation,
         "lastTransitionTime": before["lastTransitionTime"] if before.get("status") == value else now,
         "reason": reason,
-        "message": message,
+        "message": before["message"] if is_old else message,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import calendar
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,7 @@ class Observed:
     pods: tuple[Object, ...] = ()
     endpoint_slices: tuple[Object, ...] = ()
     events: tuple[Object, ...] = ()
+    autoscaler: Object | None = None
 
     @property
     def revision(self) -> str | None:
@@ -39,6 +42,11 @@ class Observed:
         return tuple(
             sorted(mine, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
         )
+
+    @property
+    def living_pods(self) -> tuple[Object, ...]:
+        """Those of them that count: neither ended nor being deleted."""
+        return tuple(pod for pod in self.current_pods if not is_departed(pod))
 
     @property
     def serving(self) -> int:
@@ -89,6 +97,16 @@ def condition(item: Object | None, kind: str) -> Object:
     return next((each for each in conditions if each.get("type") == kind), {})
 
 
+def is_ready(pod: Object) -> bool:
+    return condition(pod, "Ready").get("status") == "True"
+
+
+def is_departed(pod: Object) -> bool:
+    """Whether the pod has ended for good, or is being deleted: its ReplicaSet has made another."""
+    phase = (pod.get("status") or {}).get("phase")
+    return phase in ("Failed", "Succeeded") or "deletionTimestamp" in pod["metadata"]
+
+
 def annotation(item: Object, name: str) -> str | None:
     found: str | None = (item["metadata"].get("annotations") or {}).get(name)
     return found
@@ -105,3 +123,16 @@ def owners(item: Object) -> list[str]:
 def event_time(event: Object) -> str:
     series = event.get("series") or {}
     return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?Z")
+
+
+def seconds(time: Any) -> float:
+    """A time of the API server (2026-01-01T00:00:00Z, with or without a fraction) as a number; 0 where it says none."""
+    found = _TIME.fullmatch(str(time))
+    if found is None:
+        return 0.0
+    *parts, fraction = found.groups()
+    year, month, day, hour, minute, second = map(int, parts)
+    return calendar.timegm((year, month, day, hour, minute, second)) + float(fraction or 0)

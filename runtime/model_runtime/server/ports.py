@@ -7,7 +7,7 @@ import socket
 
 import grpc
 
-from ..errors import PortUnavailable
+from ..errors import InvalidSetting, PortUnavailable
 
 
 def bind(
@@ -37,6 +37,10 @@ def _check(host: str, port: int, variable: str) -> None:
     except OSError as error:
         if error.errno == errno.EAFNOSUPPORT:  # no IPv6 here: gRPC falls back to IPv4 by itself
             return
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise InvalidSetting(
+                f"APP_HOST: expected an address of this machine, got {host!r} ({error.strerror})"
+            ) from None
         taken = (
             "is taken by another process" if error.errno == errno.EADDRINUSE else f"cannot be bound: {error.strerror}"
         )

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from .. import errors, memory, settings
 from ..masking import masked
@@ -62,6 +63,7 @@ REASONS: dict[type[errors.ModelRuntimeError], str] = {
     errors.ModelImportFailed: "ModelImportFailed",
     errors.FunctionMissing: "FunctionMissing",
     errors.WarmupFailed: "WarmupFailed",
+    errors.LoadTimeout: "ModelTimeout",
     errors.CrashLoop: "ModelCrashed",
     errors.ModelError: "ModelImportFailed",
     errors.PortUnavailable: "PortInUse",
@@ -76,13 +78,16 @@ REASONS: dict[type[errors.ModelRuntimeError], str] = {
 }
 
 
-def main(service: type[RuntimeService] = RuntimeService) -> int:
-    """`python -m model_runtime`, and `serve(MyRuntime)` of a custom runtime: settings from the environment, exit status back."""
+def main(service: type[RuntimeService] = RuntimeService, **given: Any) -> int:
+    """`python -m model_runtime`, and `serve(MyRuntime)` of a custom runtime: settings from the environment, exit status back.
+
+    `given` settings are used instead of the environment's.
+    """
     try:
-        wanted = settings.from_environment()
+        wanted = settings.from_environment(**given)
     except errors.InvalidSetting as error:
         logs.configure("info", "text")
-        return report(error, Settings().termination_log)
+        return report(error, settings.termination_log())
     return serve(wanted, service=service)
 
 

@@ -33,7 +33,7 @@ def run(function: Callable[[], None], failure: type[ModelRuntimeError], seconds:
         wanted = settings.from_environment()
     except InvalidSetting as error:
         logs.configure("info", "text")
-        return program.report(error, Settings().termination_log)
+        return program.report(error, settings.termination_log())
     logs.configure(wanted.log_level, wanted.log_format)
     try:
         with _terminable(), _deadline(seconds(), failure, wanted):

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ..errors import Cancelled, CrashLoop, ModelError, ModelRuntimeError, NotServing, PredictionError
+from ..errors import Cancelled, CrashLoop, LoadTimeout, ModelError, ModelRuntimeError, NotServing, PredictionError
 from ..model.config import METHODS
 from ..outcome import Outcome
 from .calls import Gone
@@ -292,7 +292,8 @@ class IsolatedHost:
             if not self._has_served:
                 raise failure
         if slot.failed_starts >= MAX_FAILED_STARTS:
-            raise failure or CrashLoop(f"{cause}; {slot.failed_starts} starts in a row came to nothing")
+            kind = LoadTimeout if process.is_overdue else CrashLoop
+            raise failure or kind(f"{cause}; {slot.failed_starts} starts in a row came to nothing")
 
     @property
     def _shows_details(self) -> bool:

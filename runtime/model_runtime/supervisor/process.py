@@ -117,6 +117,11 @@ class ModelProcess:
         return time.monotonic() - self.since
 
     @property
+    def is_overdue(self) -> bool:
+        """Whether it was ended because it took longer than it may."""
+        return bool(self._killed_for) and self.blame is ModelTimeout
+
+    @property
     def ending(self) -> str:
         """`died of signal 9 (SIGKILL)`, or what we ended it for."""
         return self._killed_for or _ending(self.started.process.returncode)
