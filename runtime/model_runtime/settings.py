@@ -104,26 +104,27 @@ class Settings:
         "MODEL_ISOLATION",
         "process",
         _one_of("process", "none"),
-        "Whether the model runs in processes and an environment of its own (process), or inside the server (none).",
+        "Whether the model runs in its own processes and environment (process), or inside the server (none).",
     )
     model_python: Path | None = _setting(
         "MODEL_PYTHON",
         None,
         _file,
-        "The Python (3.8 or newer, with numpy) that runs the model; else venv/bin/python of the model directory, else ours.",
+        "The Python (3.8 or newer, with numpy) that runs the model. Default: venv/bin/python of the model directory, else the"
+        " server's own.",
     )
-    model_processes: int = _setting("MODEL_PROCESSES", 1, _integer(1, 256), "How many model processes answer.")
+    model_processes: int = _setting("MODEL_PROCESSES", 1, _integer(1, 256), "The number of model processes.")
     model_timeout: float = _setting(
         "MODEL_TIMEOUT",
         60.0,  # what Hydrosphere's gateway waits
         _seconds(0, 86400),
-        "A model process that works on a call for longer is ended and started again; its call fails. 0: never.",
+        "The longest that a call may take in the model. Then the call fails, and its model process is restarted. 0 disables it.",
     )
     model_load_timeout: float = _setting(
         "MODEL_LOAD_TIMEOUT",
         600.0,
         _seconds(1, 86400),
-        "A model process that loads for longer is ended and started again.",
+        "The longest that a model process may take to load. Then it is restarted.",
     )
     warmup: bool = _setting(
         "WARMUP",
@@ -143,42 +144,47 @@ class Settings:
         "MODEL_CONVENTION",
         "auto",
         _one_of("auto", "numpy", "messages"),
-        "How the model's function is called: numpy values in and a dict out (numpy), TensorProto in and PredictResponse out"
-        " (messages), or recognised from its code (auto).",
+        "How the model's function is called: with numpy values, returning a dict (numpy); with TensorProto, returning"
+        " PredictResponse (messages); or as its code suggests (auto).",
     )
     model_threads: int = _setting(
         "MODEL_THREADS",
         1,
         _integer(1, 1024),
-        "How many calls of the model's function may run at a time in one model process.",
+        "How many calls of the model's function may run concurrently in one model process.",
     )
     error_details: bool = _setting(
         "MODEL_ERROR_DETAILS",
         True,
         _switch,
-        "Whether clients see the text of the model's own exceptions (true) or only that it failed (false); logs always have it.",
+        "Whether clients see the text of the model's exceptions (true), or only that the model failed (false). Logs always have"
+        " the text.",
     )
     load_failure_seconds: float = _setting(
         "LOAD_FAILURE_SECONDS",
         5.0,  # Hydrosphere's manager asks every 2 s and shows the message it is given
         _seconds(0, 3600),
-        "How long a model that cannot be loaded is reported as NOT_SERVING, with the reason in Status, before the process exits.",
+        "How long a model that cannot be loaded is reported as NOT_SERVING, with the reason in Status, before the program exits.",
     )
 
     max_queue: int = _setting(
         "MAX_QUEUE",
         1000,
         _integer(1, 1_000_000),
-        "Predictions that may be on their way at a time; one more is refused with RESOURCE_EXHAUSTED.",
+        "The most predictions in flight, those that wait for the model included. Further ones are refused with"
+        " RESOURCE_EXHAUSTED.",
     )
     max_queue_bytes: int = _setting(
         "MAX_QUEUE_BYTES",
         1024 * MIB,
         _integer(1024, 2**40),
-        "Bytes of requests that may be on their way to the model; one that would be too many is refused likewise.",
+        "The most bytes of requests in flight. Further ones are refused with RESOURCE_EXHAUSTED.",
     )
     max_message_bytes: int = _setting(
-        "MAX_MESSAGE_BYTES", 512 * MIB, _integer(1024, 2**31 - 1), "The largest request and answer, in bytes."
+        "MAX_MESSAGE_BYTES",
+        512 * MIB,
+        _integer(1024, 2**31 - 1),
+        "The largest request, and the largest answer, in bytes.",
     )
     max_metadata_bytes: int = _setting(
         "MAX_METADATA_BYTES",
@@ -199,37 +205,37 @@ class Settings:
         "How long a request may take to arrive, and an answer to be read, before the call is ended. 0: no limit.",
     )
     keepalive_seconds: float = _setting(
-        "KEEPALIVE_SECONDS", 60.0, _seconds(1, 86400), "An idle connection is probed after this time."
+        "KEEPALIVE_SECONDS", 60.0, _seconds(1, 86400), "How long a connection may be idle before it is probed."
     )
     max_connection_age_seconds: float = _setting(
         "MAX_CONNECTION_AGE_SECONDS",
         30.0,  # gRPC's clients ask for addresses no more often
         _seconds(0, 31536000),
-        "A connection is asked to reconnect (GOAWAY) after this time, give or take a tenth, so that clients find new replicas"
-        " and leave those that stop; no call is lost by it. 0: never.",
+        "The age at which a client is asked to reconnect (GOAWAY), plus or minus 10 %, so that it finds new replicas and leaves"
+        " those that stop. No call is lost. 0 disables it.",
     )
     drain_delay_seconds: float = _setting(
         "DRAIN_DELAY_SECONDS",
         3.0,  # kube-proxy needs about that long to drop an endpoint
         _seconds(0, 3600),
-        "After SIGTERM the runtime says NOT_SERVING and keeps answering for this time, while endpoints propagate.",
+        "How long the runtime goes on answering after SIGTERM, with health NOT_SERVING, while endpoints propagate.",
     )
     drain_limit_seconds: float = _setting(
         "DRAIN_LIMIT_SECONDS",
         0.0,  # Docker kills after 10 s; the operator gives pods more
         _seconds(0, 3600),
-        "How long after SIGTERM connected clients may stay. Longer than MAX_CONNECTION_AGE_SECONDS, it costs no call.",
+        "How long connected clients may stay after SIGTERM. Longer than MAX_CONNECTION_AGE_SECONDS, no call is lost.",
     )
     grace_seconds: float = _setting(
-        "GRACE_SECONDS", 25.0, _seconds(0, 3600), "How long calls in flight may take to finish at a stop."
+        "GRACE_SECONDS", 25.0, _seconds(0, 3600), "How long calls in flight may take to finish when the runtime stops."
     )
 
     tls_cert_file: Path | None = _setting(
-        "TLS_CERT_FILE", None, _file, "The server's certificate chain (PEM); turns TLS on."
+        "TLS_CERT_FILE", None, _file, "The server's certificate chain (PEM). Turns TLS on."
     )
     tls_key_file: Path | None = _setting("TLS_KEY_FILE", None, _file, "The private key of TLS_CERT_FILE (PEM).")
     tls_client_ca_file: Path | None = _setting(
-        "TLS_CLIENT_CA_FILE", None, _file, "Certificates (PEM) that clients must be signed by; turns mutual TLS on."
+        "TLS_CLIENT_CA_FILE", None, _file, "The certificate authorities of clients (PEM). Turns mutual TLS on."
     )
 
     health_port: int = _setting(
@@ -239,24 +245,24 @@ class Settings:
         "A second port on which health, and nothing else, is answered without TLS, for probes that cannot speak it. 0: none.",
     )
     metrics_port: int = _setting(
-        "METRICS_PORT", 0, _integer(0, 65535), "Where Prometheus finds /metrics over HTTP. 0: nowhere."
+        "METRICS_PORT", 0, _integer(0, 65535), "The port of /metrics for Prometheus, over HTTP. 0 disables it."
     )
     tracing: bool = _setting(
         "TRACING",
         False,
         _switch,
-        "Whether predictions are traced with OpenTelemetry (the extra 'tracing'; its own OTEL_* variables say where to).",
+        "Whether predictions are traced with OpenTelemetry. It needs the extra 'tracing', and is configured by OTEL_* variables.",
     )
 
     log_level: str = _setting(
-        "LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "The least severe line logged."
+        "LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "The least severe level that is logged."
     )
-    log_format: str = _setting("LOG_FORMAT", "text", _one_of("text", "json"), "How lines are logged.")
+    log_format: str = _setting("LOG_FORMAT", "text", _one_of("text", "json"), "The form of log lines.")
     termination_log: Path = _setting(
         "TERMINATION_LOG",
         Path("/dev/termination-log"),
         Path,
-        "Where the reason of a failed start is left for Kubernetes; only written where the file exists.",
+        "The file in which the reason of a failed start is left for Kubernetes. Only written if it exists.",
     )
 
     def __post_init__(self) -> None:
