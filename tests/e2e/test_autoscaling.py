@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from living import DOUBLE, Place, doubler
+from living import Place, doubler
 from operating import eventually
 
 from cluster import extras
@@ -14,11 +14,16 @@ from cluster.access import Access
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(900), pytest.mark.usefixtures("chart")]
 
-BUSY = f"import time\n\n{DOUBLE}".replace(
-    "def double(x):\n",
-    "def double(x):\n    end = time.thread_time() + 0.001\n    while time.thread_time() < end:\n        pass\n",
-)
-REQUEST = {"requests": {"cpu": "40m"}}
+BUSY = """
+import time
+
+def double(x):
+    end = time.thread_time() + 0.002
+    while time.thread_time() < end:
+        pass
+    return {"y": 2 * x}
+"""
+REQUEST = {"requests": {"cpu": "100m"}}  # a pod without calls takes a tenth of it, most of it for its probes
 
 
 @pytest.fixture
@@ -35,11 +40,12 @@ def test_load_scales_from_one_to_four_and_back_and_loses_nothing(place: Place, o
     place.ready("doubler")
     if not own:
         place.apply(autoscaler(behavior))
-    with place.load("doubler", calls=3000, rate=10, until_told=True, pod="load-light") as light:
-        with place.load("doubler", calls=14000, rate=140) as heavy:
-            eventually(lambda: ready(place) == 4, 240, lambda: place.kubectl("describe", "hpa"))
+    with place.load("doubler", calls=1000, rate=10, until_told=True, pod="load-light") as light:
+        with place.load("doubler", calls=10000, rate=160, until_told=True) as heavy:
+            eventually(lambda: ready(place) == 4, 300, lambda: place.kubectl("describe", "hpa"))
+            heavy.enough()
             account = heavy.account()
-        eventually(lambda: ready(place) == 1, 400, lambda: place.kubectl("describe", "hpa"))
+        eventually(lambda: ready(place) == 1, 300, lambda: place.kubectl("describe", "hpa"))
         light.enough()
         light_account = light.account()
     assert (account["lost"], account["wrong"]) == (0, 0), json.dumps(account)
