@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Sequence, Tuple
 
+MAX_VIOLATIONS = 100  # of one error; a check may stop when it has found as many
+
 
 class Violation(NamedTuple):
     """One broken promise: the path of the thing (`inputs.pixels`) and what was expected and what came."""
@@ -29,6 +31,9 @@ class WithViolations(ModelRuntimeError):
     def __init__(self, summary: str, violations: Sequence[Violation] = ()) -> None:
         self.summary = summary
         self.violations: Tuple[Violation, ...] = tuple(violations)
+        if len(self.violations) >= MAX_VIOLATIONS:
+            last = Violation("…", f"only the first {MAX_VIOLATIONS} are listed")
+            self.violations = (*self.violations[:MAX_VIOLATIONS], last)
         super().__init__(
             "; ".join([summary, *map(str, self.violations)]) if summary else "; ".join(map(str, self.violations))
         )

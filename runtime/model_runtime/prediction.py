@@ -11,11 +11,13 @@ import time
 from typing import Any, Dict, Hashable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from .contract import Signature
+from .contract.check import listed, shortened, unknown_names
 from .errors import (
     DeadlineExceeded,
     InvalidRequest,
     ModelFailure,
     OutputMismatch,
+    Overloaded,
     PredictionError,
     UnknownMethod,
     Violation,
@@ -26,10 +28,12 @@ from .model.config import ModelOptions
 from .model.service import Context, Request, RuntimeService
 from .outcome import Call, Outcome
 from .protocols import Protocol
-from .tensors import CODEC_BY_PATH, Codec, Tensor, TensorError
-from .wire import WireError
+from .tensors import CODEC_BY_PATH, Codec, Tensor, TensorError, foreign
+from .wire import TooMany, WireError
 
 log = logging.getLogger(__name__)
+
+MAX_UNDECLARED = 100  # names of outputs that are warned about; a model may make up new ones for ever
 
 Outputs = Dict[str, Tensor]
 
@@ -113,9 +117,10 @@ class Predictor:
         contract = self._service.contract
         signature = contract.signature(name)
         if signature is None:
-            expected = ", ".join(known.name for known in contract.signatures)
-            violation = Violation("model_spec.signature_name", f"expected one of {expected}, got {name!r}")
-            raise InvalidRequest(f"{name!r} signature is not present in the model", [violation])
+            expected = listed(known.name for known in contract.signatures)
+            told = shortened(name)
+            violation = Violation("model_spec.signature_name", f"expected one of {expected}, got {told!r}")
+            raise InvalidRequest(f"{told!r} signature is not present in the model", [violation])
         return signature
 
     def _group(self, index: int, ready: _Ready) -> Hashable:
@@ -162,38 +167,55 @@ class Predictor:
         return outcomes
 
     def _parts(self, requests: Sequence[Request]) -> Optional[List[Outputs]]:
-        inputs = batching.joined([request.inputs for request in requests])
-        sizes = [batching.rows(request.inputs) or 0 for request in requests]
         try:
+            inputs = batching.joined([request.inputs for request in requests])
+            sizes = [batching.rows(request.inputs) or 0 for request in requests]
             result = self._service.Predict(requests[0]._replace(inputs=inputs), Context(None))
-            outputs = self._promised(requests[0].signature, result)
-        except (Exception, SystemExit):  # noqa: BLE001  # whose fault it is shows when each is asked alone
+            return batching.parted(self._promised(requests[0].signature, result), sizes)
+        except BaseException:  # noqa: BLE001  # whose fault it is shows when each is asked alone
             return None
-        return batching.parted(outputs, sizes)
 
     def _call(self, request: Request, timeout: Optional[float]) -> Any:
+        """What the model returns. Whatever it raises fails this call, and no other."""
         try:
             return self._service.Predict(request, Context(timeout))
-        except PredictionError:
-            raise
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a model must not end the runtime: this call fails, the next is answered
-            raise self._failure(request, error) from error
+        except PredictionError as error:
+            if _is_whole(error):
+                raise
+            raise self._failure(request.signature, error) from error
+        except BaseException as error:
+            raise self._failure(request.signature, error) from error
 
-    def _failure(self, request: Request, error: BaseException) -> ModelFailure:
-        log.error("the model failed", exc_info=error, extra={"signature": request.signature.name})
-        text = (
-            describe(error, self._service.directory) if self._service.options.error_details else "see the runtime's log"
-        )
-        return ModelFailure(f"the model's function {request.signature.name!r} failed: {text}")
+    def _failure(self, signature: Signature, error: BaseException) -> ModelFailure:
+        foreign.log_error(log, "the model failed", error, signature=signature.name)
+        return ModelFailure(f"the model's function {signature.name!r} failed: {self._told(error)}")
+
+    def _told(self, error: BaseException) -> str:
+        """What the caller reads of an error that the model's code raised."""
+        if not self._service.options.error_details:
+            return "see the runtime's log"
+        try:
+            return describe(error, self._service.directory)
+        except BaseException:  # noqa: BLE001  # describing it runs its own code
+            return foreign.type_name(error)
 
     def _promised(self, signature: Signature, result: Any) -> Outputs:
-        """What the model returned, as its contract promises it. Raises OutputMismatch."""
-        returned = messages.from_result(result)
+        """What the model returned, as its contract promises it. Raises OutputMismatch, whatever a value's own code raises."""
+        try:
+            returned = messages.from_result(result)
+        except OutputMismatch:
+            raise
+        except BaseException as error:
+            foreign.log_error(log, "what the model returned cannot be read", error, signature=signature.name)
+            what = f"the model's function {signature.name!r} returned {foreign.type_name(result)} that cannot be read"
+            details = self._service.options.error_details
+            raise OutputMismatch(f"{what}: {foreign.describe(error, details=details)}") from error
+        return self._checked(signature, returned)
+
+    def _checked(self, signature: Signature, returned: Dict[str, Any]) -> Outputs:
         violations: List[Violation] = []
-        outputs = values.returned(signature.outputs, returned, "outputs", violations)
+        details = self._service.options.error_details
+        outputs = values.returned(signature.outputs, returned, "outputs", violations, details=details)
         if violations:
             raise OutputMismatch(f"the model's function {signature.name!r} broke its contract", violations)
         if len(returned) > len(outputs):
@@ -201,10 +223,12 @@ class Predictor:
         return outputs
 
     def _warn_undeclared(self, names: Set[str]) -> None:
-        """Once for each name: such outputs are dropped, as Hydrosphere's gateway did."""
+        """Once for each of the first names: such outputs are dropped, as Hydrosphere's gateway did."""
         for name in sorted(names - self._undeclared):
-            log.warning("an output that the contract does not declare is left out", extra={"output": name})
-        self._undeclared |= names
+            if len(self._undeclared) < MAX_UNDECLARED:
+                self._undeclared.add(name)
+                told = foreign.shortened(name, 100)
+                log.warning("an output that the contract does not declare is left out", extra={"output": told})
 
     # The trial ----------------------------------------------------------------------------------------------------
 
@@ -260,7 +284,7 @@ class Predictor:
                 )
                 for request in requests
             ]
-        except (Exception, SystemExit):  # noqa: BLE001  # made-up values, which the model may refuse
+        except BaseException:  # noqa: BLE001  # made-up values, which the model may refuse
             return None
 
 
@@ -272,6 +296,10 @@ def _copied(inputs: Dict[str, Any]) -> Dict[str, Any]:
 def decode(codec: Codec, data: Any) -> Any:
     try:
         return codec.decode_request(data)
+    except TooMany as error:
+        raise InvalidRequest(f"the request is more than is read: {error}") from None
+    except MemoryError:
+        raise Overloaded(f"there is not enough memory to read a request of {len(data)} bytes") from None
     except (WireError, TensorError) as error:
         protocol = codec.protocol
         raise InvalidRequest(f"the request is no {protocol.message} of {protocol.service}: {error}") from None
@@ -290,10 +318,7 @@ def validate(signature: Signature, sent: Dict[str, Tensor], others: Iterable[Vio
 def _unanswerable(signature: Signature, protocol: Protocol, wanted: Sequence[str]) -> Iterator[Violation]:
     """Outputs that are asked for and do not exist, or cannot be told over this protocol."""
     if wanted:
-        known = [field.name for field in signature.outputs]
-        for name in wanted:
-            if name not in known:
-                yield Violation(f"outputs.{name}", f"expected one of {', '.join(known)}")
+        yield from unknown_names(signature.outputs, dict.fromkeys(wanted), "outputs")
     if protocol.types is not None:
         for field in signature.outputs:
             if not protocol.can_carry(field.dtype) and (not wanted or field.name in wanted):
@@ -306,5 +331,17 @@ def encode(ready: _Ready, outputs: Outputs) -> Union[bytes, PredictionError]:
     try:
         return ready.codec.encode_response(ready.decoded, outputs)
     except TensorError as error:
-        name = ready.request.signature.name
-        return OutputMismatch(f"the answer of {name!r} cannot be told over {ready.codec.protocol.service}: {error}")
+        told = str(error)
+    except BaseException as error:  # noqa: BLE001  # an answer too large for memory, or a fault of ours
+        foreign.log_error(log, "an answer cannot be encoded", error)
+        told = foreign.describe(error, details=False)
+    name = ready.request.signature.name
+    return OutputMismatch(f"the answer of {name!r} cannot be told over {ready.codec.protocol.service}: {told}")
+
+
+def _is_whole(error: PredictionError) -> bool:
+    """Whether an error of a custom runtime is as our own are; its class may have a constructor of its own."""
+    try:
+        return isinstance(error.summary, str) and all(isinstance(each, Violation) for each in error.violations)
+    except BaseException:  # noqa: BLE001
+        return False

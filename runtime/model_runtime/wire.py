@@ -26,6 +26,10 @@ class WireError(ValueError):
     """Bytes that are not a protobuf message."""
 
 
+class TooMany(WireError):
+    """A message that protobuf would read, of more parts than are read here: what was expected at most."""
+
+
 def read_varint(buffer: Buffer, at: int, end: int) -> Tuple[int, int]:
     """The varint at `at` as an unsigned 64-bit number, and the position behind it."""
     value = shift = 0

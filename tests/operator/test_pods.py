@@ -94,6 +94,8 @@ def test_what_is_said_of_proxies_and_certificates_reaches_every_step() -> None:
         {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
         {"name": "no_proxy", "value": ".svc"},
         {"name": "SSL_CERT_FILE", "value": "/certs/ca.crt"},
+        {"name": "INSTALL_TIMEOUT_SECONDS", "value": "60"},
+        {"name": "MODEL_PYTHON", "value": "/usr/bin/python3.9"},
         {"name": "SECRET", "value": "x"},
     ]
     volumes = [{"name": "certs", "configMap": {"name": "certs"}}]
@@ -101,7 +103,8 @@ def test_what_is_said_of_proxies_and_certificates_reaches_every_step() -> None:
     found = pod(model=HTTP, requirements=["numpy"], env=env, volumes=volumes, volumeMounts=mounts)
 
     for step in steps(found).values():
-        assert {"HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE"} <= variables(step).keys()
+        passed = {"HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE", "INSTALL_TIMEOUT_SECONDS", "MODEL_PYTHON"}
+        assert passed <= variables(step).keys()
         assert "SECRET" not in variables(step)
         assert mounts[0] in step["volumeMounts"]
 

@@ -19,10 +19,12 @@ CALLS_SECONDS = 25  # for calls in flight
 ROOM_SECONDS = 5  # for the end of the processes themselves
 
 # Of a person's variables, what downloads and installations need too: they reach the init containers. Secrets do not.
-_STEP_PREFIXES = ("PIP_", "UV_", "SSL_CERT_", "FETCH_")
+_STEP_PREFIXES = ("PIP_", "UV_", "SSL_CERT_", "FETCH_", "INSTALL_")
 _STEP_NAMES = frozenset(
     name for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for name in (upper, upper.lower())
-) | frozenset({"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "AWS_REGION", "AWS_ENDPOINT_URL_STS"})
+) | frozenset(
+    {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "AWS_REGION", "AWS_ENDPOINT_URL_STS", "MODEL_PYTHON"}
+)
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "AWS_CA_BUNDLE")
 
 

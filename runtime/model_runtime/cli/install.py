@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,34 +11,80 @@ import click
 from .. import requirements, settings
 from ..contract import FILES_DIR
 from ..errors import ModelNotFound, RequirementsFailed
-from ..server import logs, program
+from ..requirements import Wanted
+from ..requirements.settings import limits
+from ..server import program, step
+from ..supervisor.launch import find_python
 
 DEFAULT_FILE = "requirements.txt"
 
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-@click.argument("wanted", nargs=-1, metavar="[REQUIREMENT]...")
+@click.argument("lines", nargs=-1, metavar="[REQUIREMENT]...")
 @click.option(
     "-r", "--requirements", "file", type=click.Path(path_type=Path), help="A file of requirements instead of DIR's own."
+)
+@click.option(
+    "--files",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder from which relative paths in the requirements lead (default: DIR/files, MODEL_DIR/files or this one).",
 )
 @click.option(
     "--wheels",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Install from this folder, without a network.",
 )
-@click.option("--python", default=sys.executable, help="The Python that the model will run on (default: this one).")
-def install(directory: Path, wanted: tuple[str, ...], file: Path | None, wheels: Path | None, python: str) -> int:
+@click.option(
+    "--python", help="The Python that the model will run on (default: MODEL_PYTHON, DIR's venv, or this one)."
+)
+def install(
+    directory: Path,
+    lines: tuple[str, ...],
+    file: Path | None,
+    files: Path | None,
+    wheels: Path | None,
+    python: str | None,
+) -> None:
     """Install requirements into the model directory DIR (its lib/), never into the runtime's environment.
 
-    Without REQUIREMENTs those of DIR/files/requirements.txt are installed, with their hashes where it gives any.
+    Without REQUIREMENTs those of DIR/files/requirements.txt are installed. pip reads them, or uv, by their own rules: -r, -c, -e,
+    hashes, local wheels and folders. INSTALL_TIMEOUT_SECONDS and INSTALL_MAX_BYTES bound it. Exit status 6: it failed.
     """
-    logs.configure("info", "text")
+    work = partial(_install, directory, lines, file, files, wheels, python)
+    status = step.run(work, RequirementsFailed, lambda: limits().timeout_seconds + _GRACE_SECONDS)
+    if status != program.OK:
+        sys.exit(status)
+
+
+_GRACE_SECONDS = 60  # the installer's own time limit has the better words
+
+
+def _install(
+    directory: Path,
+    lines: tuple[str, ...],
+    file: Path | None,
+    files: Path | None,
+    wheels: Path | None,
+    python: str | None,
+) -> None:
     if not directory.is_dir():
         raise ModelNotFound(f"model directory {directory}: expected a directory, found none")
-    lines = list(wanted) or requirements.read(file or directory / FILES_DIR / DEFAULT_FILE)
-    try:
-        requirements.install(lines, directory, python=python, wheels=wheels)
-    except RequirementsFailed as error:  # as an init step of a pod: its operator reads the termination log
-        return program.report(error, settings.from_environment().termination_log)
-    return program.OK
+    here = settings.from_environment()
+    if not lines and file is None:
+        file = directory / FILES_DIR / DEFAULT_FILE
+    requirements.install(
+        Wanted(lines, file),
+        directory,
+        base=files or _base(file, directory / FILES_DIR, here.model_dir / FILES_DIR),
+        python=python or find_python(directory, here.model_python),
+        wheels=wheels,
+    )
+
+
+def _base(file: Path | None, *folders: Path) -> Path:
+    """The working directory: the folder of the model's files that holds the requirements, or ours as with pip itself."""
+    for folder in folders:
+        if folder.is_dir() and (file is None or file.resolve().is_relative_to(folder.resolve())):
+            return folder
+    return Path()

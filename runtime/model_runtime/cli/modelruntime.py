@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .. import contract, requirements, settings
+from .. import contract, settings
 from ..contract import CONTRACT_FILE, FILES_DIR, Contract
 from ..errors import ContractError, SourceError
+from ..requirements import Wanted
 from . import documents
 
 KIND = "ModelRuntime"
@@ -33,11 +34,17 @@ class ModelRuntimeFile:
     contract: Contract
     era: str  # the form in which contract.protobin is written
     files: Mapping[str, bytes]  # path below /model/files to content
-    requirements: tuple[str, ...]
+    requirements: tuple[str, ...]  # lines of them
+    requirements_file: str | None  # or their path below /model/files
     warmup: bytes | None  # the content of warmup.json
     port: int | None
     environment: Mapping[str, str]  # the settings that spec's fields stand for, and spec.env, which goes before them
     ignored: tuple[str, ...]  # what the file asks for and only a cluster has
+
+    def wanted(self, directory: Path) -> Wanted:
+        """The requirements, as they stand in the model directory that was built."""
+        name = self.requirements_file
+        return Wanted(self.requirements, directory / FILES_DIR / name if name else None)
 
     def build(self, directory: Path) -> None:
         """Writes the model directory: contract.protobin, files/ and warmup.json. Other files there are not removed."""
@@ -77,7 +84,7 @@ def _parse(
         contract=parsed,
         era=era,
         files=files,
-        requirements=_requirements(file, spec, files),
+        **_requirements(file, spec, files),
         warmup=_warmup_request(file, spec),
         port=_port(file, spec),
         environment={**_settings(file, spec), **environment},
@@ -284,7 +291,7 @@ def _folder(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def _requirements(file: Path, spec: Mapping[str, Any], files: Mapping[str, bytes]) -> tuple[str, ...]:
+def _requirements(file: Path, spec: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
     wanted = spec.get("requirements") or []
     if isinstance(wanted, Mapping):
         name = str(wanted.get("file", "requirements.txt"))
@@ -294,7 +301,7 @@ def _requirements(file: Path, spec: Mapping[str, Any], files: Mapping[str, bytes
             raise SourceError(
                 f"{file}: spec.requirements.file: the model has no {name}, only {', '.join(sorted(files))}"
             )
-        wanted = requirements.lines(files[name].decode())
+        return {"requirements": (), "requirements_file": name}
     if not isinstance(wanted, list) or not all(isinstance(line, str) for line in wanted):
         raise SourceError(f"{file}: spec.requirements: expected a list of requirements or {{file: …}}, got {wanted!r}")
-    return tuple(wanted)
+    return {"requirements": tuple(wanted), "requirements_file": None}

@@ -16,9 +16,12 @@ import grpc
 
 from .. import requirements, settings
 from ..client import Client
-from ..contract import Contract
+from ..contract import FILES_DIR, Contract
+from ..requirements import Cache
 from ..server import logs, program
 from ..server.manager import RuntimeManager
+from ..settings import Settings
+from ..supervisor.launch import find_python
 from . import arguments, modelruntime
 from .predict import failure, show
 
@@ -68,7 +71,7 @@ def build(file: Path, output: Path, install: bool, files: Path | None) -> int:
     """Build the model directory of a ModelRuntime file: contract.protobin, files/, warmup.json and lib/."""
     logs.configure("info", "text")
     read = modelruntime.read(file, files)
-    _build(read, output, install)
+    _build(read, output, settings.from_environment(), None, install=install)
     click.echo(f"{output}: {read.contract}")
     return 0
 
@@ -81,7 +84,21 @@ def build(file: Path, output: Path, install: bool, files: Path | None) -> int:
 @click.option(
     "-i", "--input", "inputs", multiple=True, help="An input of --predict, as `model-runtime predict` takes them."
 )
-def run(file: Path, port: int | None, files: Path | None, predict_once: bool, inputs: tuple[str, ...]) -> int:
+@click.option(
+    "--cache/--no-cache",
+    "use_cache",
+    default=True,
+    show_default=True,
+    help="Keep installed requirements below XDG_CACHE_HOME, and use those of an earlier run.",
+)
+def run(
+    file: Path,
+    port: int | None,
+    files: Path | None,
+    predict_once: bool,
+    inputs: tuple[str, ...],
+    use_cache: bool,
+) -> int:
     """Serve the model of a ModelRuntime file here, without a cluster. Its model directory is temporary.
 
     The spec's contract, model, requirements, port, env, warmup, processes and batching are honoured; variables of this shell
@@ -93,11 +110,15 @@ def run(file: Path, port: int | None, files: Path | None, predict_once: bool, in
         log.warning("fields without effect outside a cluster", extra={"ignored": ", ".join(read.ignored)})
     settings.export(read.environment)
     answer = _Answer(read.contract, inputs) if predict_once else None
-    with _stopped_by_sigterm(), tempfile.TemporaryDirectory(prefix=f"model-runtime-{read.name}-") as folder:
-        _build(read, Path(folder), install=True)
+    with (
+        _stopped_by_sigterm(),
+        requirements.user_cache(use_cache) as cache,
+        tempfile.TemporaryDirectory(prefix=f"model-runtime-{read.name}-") as folder,
+    ):
         chosen = _given(app_port=port or read.port, model_dir=Path(folder))
         chosen |= {"load_failure_seconds": 0.0, "drain_delay_seconds": 0.0, "drain_limit_seconds": 0.0}
         wanted = settings.from_environment(**chosen)
+        _build(read, Path(folder), wanted, cache)
         status = program.serve(wanted, port=0 if answer and not port else None, on_serving=answer)
     return status or (answer.status if answer else 0)
 
@@ -129,11 +150,15 @@ class _Answer:
         return False
 
 
-def _build(read: modelruntime.ModelRuntimeFile, directory: Path, install: bool) -> None:
+def _build(
+    read: modelruntime.ModelRuntimeFile, directory: Path, wanted: Settings, cache: Cache | None, *, install: bool = True
+) -> None:
+    """Writes the model directory, with the requirements for the Python that will run the model."""
     directory.mkdir(parents=True, exist_ok=True)
     read.build(directory)
-    if install and read.requirements:
-        requirements.install(read.requirements, directory)
+    if install and (listed := read.wanted(directory)):
+        python = find_python(directory, wanted.model_python)
+        requirements.install(listed, directory, base=directory / FILES_DIR, python=python, cache=cache)
 
 
 def _given(**options: Any) -> dict[str, Any]:

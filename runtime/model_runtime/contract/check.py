@@ -5,11 +5,14 @@ Knows arrays only by their `dtype` and `shape`: no numpy here, so that the opera
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Protocol, Tuple
+from typing import Any, Iterable, List, Mapping, Optional, Protocol, Tuple
 
 from ..errors import Violation
 from .model import Field, Shape, shape_text
 from .types import DataType
+
+# What a message to a person holds of the names that a stranger sent or a contract declares.
+_MOST_UNKNOWN, _MOST_LISTED, _NAME_CHARACTERS = 10, 20, 100
 
 
 class Typed(Protocol):
@@ -40,13 +43,31 @@ def check(fields: Tuple[Field, ...], arrays: Mapping[str, Any], path: str = "inp
 
 
 def unknown_names(fields: Tuple[Field, ...], arrays: Mapping[str, Any], path: str) -> List[Violation]:
+    """A violation for each of the first names that no field declares. The first of them says what is declared."""
     declared = {field.name for field in fields}
-    expected = ", ".join(field.name for field in fields) or "no names at all"
-    return [
-        Violation(f"{path}.{name}", f"not in the contract, expected {expected}")
-        for name in arrays
-        if name not in declared
+    unknown = [name for name in arrays if name not in declared]
+    if not unknown:
+        return []
+    expected = f", expected {listed(field.name for field in fields) or 'no names at all'}"
+    violations = [
+        Violation(f"{path}.{shortened(name)}", f"not in the contract{expected if not at else ''}")
+        for at, name in enumerate(unknown[:_MOST_UNKNOWN])
     ]
+    if len(unknown) > _MOST_UNKNOWN:
+        violations.append(Violation(path, f"{len(unknown) - _MOST_UNKNOWN} more names are not in the contract"))
+    return violations
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b, c`: the first of the names, each cut where it is too long, and how many more there are."""
+    every = list(names)
+    shown = ", ".join(map(shortened, every[:_MOST_LISTED]))
+    return shown if len(every) <= _MOST_LISTED else f"{shown} and {len(every) - _MOST_LISTED} more"
+
+
+def shortened(name: str) -> str:
+    """The name, cut where it is too long for a message."""
+    return name if len(name) <= _NAME_CHARACTERS else f"{name[: _NAME_CHARACTERS - 1]}…"
 
 
 def dtype_matches(expected: DataType, got: Any) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping
 
 from .. import tensors
+from ..contract import DataType
 from ..errors import OutputMismatch, Violation
-from ..tensors import ERAS, Era, Request, Tensor
+from ..tensors import ERAS, Era, Request, Tensor, foreign
+from ..tensors.tensor import EMPTY
 from ..wire import WireError
 from . import hydro, values
 from .values import Fields
@@ -28,17 +30,40 @@ def to_messages(fields: Fields, inputs: Mapping[str, Any]) -> Dict[str, Any]:
 def from_result(result: Any) -> Dict[str, Any]:
     """Name to value of what a model returned: a mapping (whose values may be messages), or a PredictResponse of any era.
 
-    Raises OutputMismatch for anything else.
+    Raises OutputMismatch for anything else, and whatever the code of a foreign class raises.
     """
-    try:
+    if type(result) is not dict:
         if hydro.is_response(result):
-            return dict(tensors.decode_response(_era(result), result.SerializeToString()))
-        if isinstance(result, Mapping):
-            return {name: _from_message(value) if hydro.is_tensor(value) else value for name, value in result.items()}
+            return _from_response(result)
+        if not isinstance(result, Mapping):
+            raise OutputMismatch(f"the model's function returned {_kind(result)}, {_EXPECTED}")
+    return {name: _from_value(value) for name, value in foreign.mapping(result).items()}
+
+
+_EXPECTED = "expected a dict of outputs (or a PredictResponse)"
+
+
+def _kind(result: Any) -> str:
+    return "nothing" if result is None else foreign.type_name(result)
+
+
+def _from_response(response: Any) -> Dict[str, Any]:
+    try:
+        return dict(tensors.decode_response(_era(response), response.SerializeToString()))
     except WireError as error:  # bytes that a message of the model's own making holds
         raise OutputMismatch(f"the model returned a message that cannot be read: {error}") from None
-    kind = "nothing" if result is None else type(result).__name__
-    raise OutputMismatch(f"the model's function returned {kind}, expected a dict of outputs (or a PredictResponse)")
+
+
+def _from_value(value: Any) -> Any:
+    """The value, or the tensor that it is a message of. What is wrong with a message is found where its output is read."""
+    try:
+        return _from_message(value) if hydro.is_tensor(value) else value
+    except WireError as error:
+        told = str(error)
+    except BaseException as error:  # noqa: BLE001  # the code of its class
+        told = foreign.type_name(error)
+    problem = f"expected a value or a message, got {foreign.type_name(value)} that cannot be read: {told}"
+    return Tensor(DataType.INVALID, None, EMPTY, problem)
 
 
 def _era(message: Any) -> Era:

@@ -5,17 +5,20 @@ Every violation is collected with its path; nothing is converted at a loss. Know
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .. import tensors
 from ..contract import DataType, Field, Shape
-from ..contract.check import shape_matches, unknown_names
-from ..contract.model import shape_text
+from ..contract.check import listed, shape_matches, unknown_names
+from ..contract.model import MAX_DEPTH, shape_text
 from ..contract.types import BINARY_PROFILES
-from ..errors import Violation
-from ..tensors import Tensor, TensorError
+from ..errors import MAX_VIOLATIONS, Violation
+from ..tensors import Tensor, TensorError, foreign
+
+log = logging.getLogger(__name__)
 
 Fields = Tuple[Field, ...]
 
@@ -27,6 +30,8 @@ def received(fields: Fields, sent: Mapping[str, Tensor], path: str, violations: 
     """Name to numpy value for each field; what breaks the contract is appended to `violations` instead."""
     values: Dict[str, Any] = {}
     for field in fields:
+        if len(violations) >= MAX_VIOLATIONS:
+            return values
         tensor = sent.get(field.name)
         here = f"{path}.{field.name}"
         if tensor is None:
@@ -58,6 +63,8 @@ def _received_maps(field: Field, array: Any, path: str, violations: List[Violati
     """The same array with a dict of values in place of each dict of tensors."""
     values = np.empty(array.shape, dtype=object)
     for index, entry in np.ndenumerate(array):
+        if len(violations) >= MAX_VIOLATIONS:
+            break
         nested = field.fields or tuple(map(Field, entry))
         values[index] = received(nested, entry, _element(path, index), violations)
     return values
@@ -66,39 +73,92 @@ def _received_maps(field: Field, array: Any, path: str, violations: List[Violati
 # What a model returned ----------------------------------------------------------------------------------------------
 
 
-def returned(fields: Fields, values: Mapping[str, Any], path: str, violations: List[Violation]) -> Dict[str, Tensor]:
-    """A tensor of the declared type and shape for each field. Values that no field declares are left out."""
+def returned(
+    fields: Fields,
+    values: Mapping[str, Any],
+    path: str,
+    violations: List[Violation],
+    *,
+    details: bool = True,
+    depth: int = 0,
+) -> Dict[str, Tensor]:
+    """A tensor of the declared type and shape for each field. Values that no field declares are left out.
+
+    The values may be of foreign classes: whatever reading one of them raises is a violation, with the text only if `details`.
+    """
     answer: Dict[str, Tensor] = {}
     for field in fields:
         here = f"{path}.{field.name}"
-        if values.get(field.name) is None:
-            violations.append(Violation(here, f"expected {field.type_text}, got {_names(values)}"))
+        if len(violations) >= MAX_VIOLATIONS:
+            break
+        value = values.get(field.name)
+        if value is None:
+            came = "None" if field.name in values else _names(values)
+            violations.append(Violation(here, f"expected {field.type_text}, got {came}"))
             continue
         try:
-            answer[field.name] = _returned(field, values[field.name], here, violations)
+            answer[field.name] = _returned(field, value, here, violations, details, depth)
         except TensorError as error:
             violations.append(Violation(here, str(error)))
+        except BaseException as error:  # noqa: BLE001  # raised by the value's own code
+            told = foreign.describe(error, details=details)
+            came = f"{foreign.type_name(value)} that cannot be read: {told}"
+            violations.append(Violation(here, f"expected {field.type_text}, got {came}"))
+            foreign.log_error(log, "an output cannot be read", error, output=here)
     return answer
 
 
-def _returned(field: Field, value: Any, path: str, violations: List[Violation]) -> Tensor:
+def _returned(field: Field, value: Any, path: str, violations: List[Violation], details: bool, depth: int) -> Tensor:
     if isinstance(value, Tensor):
         value = _value(value, field.shape)
-    is_map = field.dtype is DataType.MAP or (field.dtype is DataType.ANY and tensors.dtype_of(value) is DataType.MAP)
-    tensor = _returned_maps(field, value, path, violations) if is_map else tensors.tensor(value, field.dtype)
+    tensor = (
+        _returned_maps(field, value, path, violations, details, depth)
+        if _is_map(field, value)
+        else tensors.tensor(value, field.dtype)
+    )
     shape = fitted(tensor.shape or (), field.shape)
     if shape is None:
         raise TensorError(f"expected {field.type_text}, got {_described(tensor)}")
     return tensor._replace(shape=shape)
 
 
-def _returned_maps(field: Field, value: Any, path: str, violations: List[Violation]) -> Tensor:
+def _is_map(field: Field, value: Any) -> bool:
+    return field.dtype is DataType.MAP or (field.dtype is DataType.ANY and tensors.dtype_of(value) is DataType.MAP)
+
+
+def _returned_maps(
+    field: Field, value: Any, path: str, violations: List[Violation], details: bool, depth: int
+) -> Tensor:
+    if depth >= MAX_DEPTH:
+        raise TensorError(f"expected at most {MAX_DEPTH} levels of nested maps, got more")
     shape, entries = tensors.mappings(value)
     answers = []
     for index, entry in zip(np.ndindex(*shape), entries):
-        nested = field.fields or tuple(map(Field, entry))
-        answers.append(returned(nested, entry, _element(path, index), violations))
+        if len(violations) >= MAX_VIOLATIONS:
+            break
+        plain = foreign.mapping(entry)
+        nested = field.fields or tuple(map(Field, _wire_names(plain, len(entry))))
+        here = _element(path, index)
+        answers.append(returned(nested, plain, here, violations, details=details, depth=depth + 1))
     return tensors.map_tensor(shape, answers)
+
+
+def _wire_names(plain: Mapping[str, Any], count: int) -> List[str]:
+    """The names of a map whose fields no contract declares: all of them go on the wire."""
+    if count != len(plain):
+        raise TensorError("expected text as the names of a map, got other keys among them")
+    for name in plain:
+        if not _is_utf8(name):
+            raise TensorError("expected names that UTF-8 can hold in a map, got others")
+    return list(plain)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _value(tensor: Tensor, dims: Optional[Shape]) -> Any:
@@ -141,7 +201,7 @@ def _described(tensor: Tensor) -> str:
 
 
 def _names(values: Mapping[str, Any]) -> str:
-    return f"only {', '.join(map(str, values))}" if values else "nothing"
+    return f"only {listed(values)}" if values else "nothing"
 
 
 def _element(path: str, index: Tuple[int, ...]) -> str:

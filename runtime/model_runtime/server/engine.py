@@ -206,6 +206,13 @@ def executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(FALLBACK_THREADS, thread_name_prefix="predict")
 
 
+def control_executor(predictions: ThreadPoolExecutor) -> ThreadPoolExecutor:
+    """What runs everything but predictions: the same `Direct`, or threads of its own, which predictions cannot take up."""
+    if isinstance(predictions, Direct):
+        return predictions
+    return ThreadPoolExecutor(FALLBACK_THREADS, thread_name_prefix="control")
+
+
 def _parameters(name: str) -> str | None:
     part = getattr(_server, name, None)
     return " ".join(inspect.signature(part).parameters) if callable(part) else None if part is None else ""

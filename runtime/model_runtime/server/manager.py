@@ -61,6 +61,7 @@ class RuntimeManager:
         self.port = port
         self._service = service
         self._executor = engine.executor()
+        self._control = engine.control_executor(self._executor)
         self._health = Health()
         self._bounds = Bounds(self.settings)
         direct = self._executor if isinstance(self._executor, engine.Direct) else None
@@ -118,7 +119,8 @@ class RuntimeManager:
             self._host.stop()
         if self._tracing is not None:
             self._tracing.stop()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._executor, self._control):
+            executor.shutdown(wait=False, cancel_futures=True)
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
@@ -213,11 +215,11 @@ class RuntimeManager:
             None if isinstance(self._executor, engine.Direct) else self.settings.max_queue
         )  # a pool's own queue has none
         server = grpc.server(
-            self._executor,
+            self._control,
             options=options.of_port(self.settings, inflates=limit is None),
             maximum_concurrent_rpcs=limit,
         )
-        table = handlers(self._predict, contract, self._health, self._executor, self._bounds)
+        table = handlers(self._predict, contract, self._health, self._executor, self._control, self._bounds)
         server.add_generic_rpc_handlers((table,))
         return server
 

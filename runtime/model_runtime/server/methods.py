@@ -62,19 +62,24 @@ class Bounds:
 
 
 def handlers(
-    predict: Callable[[str], Asked], contract: Contract, health: Health, executor: ThreadPoolExecutor, bounds: Bounds
+    predict: Callable[[str], Asked],
+    contract: Contract,
+    health: Health,
+    executor: ThreadPoolExecutor,
+    control_executor: ThreadPoolExecutor,
+    bounds: Bounds,
 ) -> Handlers:
     """The table: path to handler."""
     table = {
-        path: _unary(Behaviour(control.Plain(answer), executor, bounds.control))
+        path: _unary(Behaviour(control.Plain(answer), control_executor, bounds.control))
         for path, answer in _answers(contract, health).items()
     }
     for protocol in PROTOCOLS.values():
         table[protocol.path] = _unary(Behaviour(predict(protocol.path), executor, bounds.predictions))
-    watch = Streaming(lambda stream: control.Watcher(stream, health), executor, bounds.control, bounds.watches)
+    watch = Streaming(lambda stream: control.Watcher(stream, health), control_executor, bounds.control, bounds.watches)
     table[control.WATCH] = grpc.unary_stream_rpc_method_handler(watch)
     reflect = Streaming(
-        lambda stream: control.Reflecting(stream, _reflection()), executor, bounds.control, bounds.reflections
+        lambda stream: control.Reflecting(stream, _reflection()), control_executor, bounds.control, bounds.reflections
     )
     for service in reflection.SERVICES:
         table[f"/{service}/{reflection.METHOD}"] = grpc.stream_stream_rpc_method_handler(reflect)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, 
 import numpy as np
 
 from ..contract.types import DataType
-from .tensor import NUMPY, OBJECT, Shape, Tensor, TensorError, objects
+from . import foreign
+from .tensor import MAX_RANK, NUMPY, OBJECT, Shape, Tensor, TensorError, objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def tensor(value: Any, dtype: DataType = DataType.INVALID) -> Tensor:
     if type(value) in _SCALARS:
         return _scalar(value, _SCALARS[type(value)] if dtype in _OPEN else dtype)
     array = _numbers(value, dtype)
-    if array.dtype.kind in "OUS" and dtype in _OPEN:
+    if array.dtype.kind in "OUST" and dtype in _OPEN:
         return _strings(_string_array(value))
     wanted = dtype_of(array) if dtype in _OPEN else dtype
     return _number_tensor(array, wanted, rounding=isinstance(value, (list, tuple)))
@@ -58,7 +59,7 @@ def tensor(value: Any, dtype: DataType = DataType.INVALID) -> Tensor:
 def dtype_of(value: Any) -> DataType:
     """The type that a value of no declared type is sent as: int is INT64, float DOUBLE, arrays their own. Raises TensorError."""
     array = _numbers(value, DataType.INVALID)
-    if array.dtype.kind in "US":
+    if array.dtype.kind in "UST":
         return DataType.STRING
     if array.dtype == OBJECT and array.size:
         first = array.ravel()[0]
@@ -76,7 +77,7 @@ def mappings(value: Any) -> Tuple[Shape, List[Mapping[str, Any]]]:
     """The shape and the mappings, in order, of a nested field's value: one dict, or an array or list of them."""
     if isinstance(value, Mapping):
         return (), [value]
-    array = _object_array(value)
+    array = _sized(_object_array(value))
     entries: List[Mapping[str, Any]] = array.ravel().tolist()
     for at, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
@@ -110,9 +111,17 @@ def _numbers(value: Any, dtype: DataType) -> NDArray[Any]:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise TensorError(f"expected {_wanted(dtype)}, got a masked array, whose masked elements have no value")
     try:
-        return np.asarray(value)
+        return _sized(np.asarray(foreign.arraylike(value)))
+    except TensorError:
+        raise
     except (ValueError, TypeError, OverflowError) as error:
         raise TensorError(f"expected {_wanted(dtype)}, got {_name(value)} that makes no array: {error}") from None
+
+
+def _sized(array: NDArray[Any]) -> NDArray[Any]:
+    if array.ndim > MAX_RANK:
+        raise TensorError(f"expected at most {MAX_RANK} dimensions, got {array.ndim}")
+    return array
 
 
 def _number_tensor(array: NDArray[Any], dtype: DataType, *, rounding: bool) -> Tensor:
@@ -188,12 +197,12 @@ def _refuse(dtype: DataType, flat: NDArray[Any], at: int, shape: Shape) -> None:
 
 
 def _string_array(value: Any) -> NDArray[Any]:
-    if isinstance(value, (str, bytes)):  # np.str_ and np.bytes_ are these too
+    if isinstance(value, (str, bytes, bytearray, memoryview)):  # np.str_ and np.bytes_ are these too
         return objects([value]).reshape(())
     if isinstance(value, np.ma.MaskedArray):
         raise TensorError("expected string, got a masked array")
-    array = _object_array(value)
-    if array.dtype.kind not in "OUS" and array.size:
+    array = _sized(_object_array(value))
+    if array.dtype.kind not in "OUST" and array.size:
         raise TensorError(f"expected string, got {_described(value, array)}")
     return array
 
@@ -211,6 +220,8 @@ def _payloads(values: List[Any], array: NDArray[Any]) -> List[bytes]:
     payloads: List[bytes] = []
     for at, value in enumerate(values):
         if isinstance(value, bytes):
+            payloads.append(bytes.__getitem__(value, slice(None)))  # of a subclass, which may give another length
+        elif isinstance(value, (bytearray, memoryview)):
             payloads.append(bytes(value))
         elif isinstance(value, str):
             payloads.append(_utf8(value, at, array.shape))
@@ -221,7 +232,7 @@ def _payloads(values: List[Any], array: NDArray[Any]) -> List[bytes]:
 
 def _utf8(value: str, at: int, shape: Shape) -> bytes:
     try:
-        return value.encode("utf-8")
+        return str.encode(value, "utf-8")
     except UnicodeEncodeError:
         raise TensorError(f"expected string, got text that UTF-8 cannot hold at [{_index(at, shape)}]") from None
 
@@ -231,7 +242,10 @@ def _object_array(value: Any) -> NDArray[Any]:
     if isinstance(value, np.ndarray):
         return np.asarray(value)
     try:
-        return np.asarray(value, OBJECT if isinstance(value, (list, tuple)) else None)
+        plain = foreign.arraylike(value, text=True)
+        return np.asarray(plain, OBJECT if isinstance(plain, (list, tuple)) else None)
+    except TensorError:
+        raise
     except ValueError as error:
         raise TensorError(f"expected elements of one shape, got {_name(value)}: {error}") from None
 
@@ -248,7 +262,7 @@ def _index(at: int, shape: Shape) -> str:
 
 
 def _name(value: Any) -> str:
-    return "None" if value is None else type(value).__name__
+    return foreign.type_name(value)
 
 
 def _described(value: Any, array: NDArray[Any]) -> str:

@@ -305,6 +305,20 @@ def test_certificates_of_the_environment_are_trusted(kind: str, variable: str, t
     assert missing == (2, f"InvalidSetting: {variable}: expected a file of certificates (PEM), got '/nowhere'")
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY"])
+def test_a_proxy_of_the_environment_is_used_and_its_exceptions_are_kept(variable: str, tmp_path: Path) -> None:
+    with storing({"p/x": b"x"}) as proxy, storing({"p/x": b"y"}) as direct:
+        variables = {**CREDENTIALS, variable: proxy.endpoint, "no_proxy": "127.0.0.1"}
+        far = ("s3", "models", "p/", "--endpoint", "http://store.invalid", "--into", str(tmp_path / "t"))
+        near = ("s3", "models", "p/", "--endpoint", direct.endpoint, "--into", str(tmp_path / "u"))
+        assert run(*far, **variables) == (0, "")
+        assert all("http://store.invalid/" in request for request in proxy.requests)
+        assert run(*near, **variables) == (0, "")
+
+    assert tree(tmp_path / "t" / "files") == {"x": b"x"}
+    assert tree(tmp_path / "u" / "files") == {"x": b"y"}
+
+
 def test_the_workload_identity_of_azure_is_used(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("azure-token")
     with storing({"p/x": b"x"}) as store:

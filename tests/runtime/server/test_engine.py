@@ -52,6 +52,27 @@ def test_a_grpcio_made_otherwise_is_told_of_and_predictions_take_threads(
     assert [record.unknown for record in caplog.records] == [["_status", "_no_such_part"]]
 
 
+def test_probes_do_not_wait_behind_predictions(either: Any) -> None:
+    client = either(SLOW)
+    raw = client.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    request = tensors.encode_request(ERAS["v2"], tensors.Request({"x": tensors.tensor(np.array([1.0]))}))
+    calls = [raw.future(request, timeout=60) for _ in range(100)]
+    time.sleep(0.2)
+    started = time.monotonic()
+
+    assert client.health() == "SERVING"
+    assert time.monotonic() - started < 2.0  # a hundred calls take ten seconds
+    for call in calls:
+        call.cancel()
+
+
+def test_where_calls_take_threads_there_are_no_streams(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(engine._PARTS, "_no_such_part", "state")
+    watch = serve().channel.unary_stream("/grpc.health.v1.Health/Watch")
+
+    assert code_of(lambda: list(watch(b"", timeout=10))) == "UNIMPLEMENTED"  # which clients take for healthy
+
+
 def test_many_calls_at_once_get_each_their_own_answer(either: Any) -> None:
     client = either(batch_max_size=64)
     with ThreadPoolExecutor(32) as pool:

@@ -13,8 +13,10 @@ import grpc
 import numpy as np
 import pytest
 from attacks import PREDICT, Connection
+from authorities import Authority
 from serving import Program, model_directory
 
+from model_runtime import client as clients
 from model_runtime import tensors
 from model_runtime.client import Client
 
@@ -24,9 +26,13 @@ SLOW_CALL = "import time\n\ndef echo(x):\n    time.sleep(x[0])\n    return {'y':
 OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
 
 
-def call_until(stop: threading.Event, port: int, codes: collections.Counter[str]) -> None:
+def call_until(stop: threading.Event, port: int, codes: collections.Counter[str], ca: Path | None = None) -> None:
     """Eight calls at a time over one connection, until the server is gone."""
-    with grpc.insecure_channel(f"localhost:{port}", OPTIONS) as channel:
+    with (
+        grpc.secure_channel(f"localhost:{port}", clients.credentials(ca, None, None), OPTIONS)
+        if ca
+        else grpc.insecure_channel(f"localhost:{port}", OPTIONS)
+    ) as channel:
         predict = channel.unary_unary(PREDICT)
         while not stop.is_set():
             for call in [predict.future(REQUEST, timeout=20) for _ in range(8)]:
@@ -57,6 +63,27 @@ def test_calls_that_cross_the_stop_end_unavailable(tmp_path: Path, drain: str) -
 
     assert codes["OK"] > 100
     assert set(codes) <= {"OK", "UNAVAILABLE"}
+
+
+def test_over_tls_calls_that_cross_the_stop_end_unavailable(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("server")
+    codes: collections.Counter[str] = collections.Counter()
+    stop = threading.Event()
+    files = {"TLS_CERT_FILE": str(cert), "TLS_KEY_FILE": str(key)}
+    with Program(model_directory(tmp_path / "model"), **files) as program, ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(call_until, stop, program.port, codes, authority.ca)
+        until = time.monotonic() + 30
+        while codes["OK"] < 100 and time.monotonic() < until:
+            time.sleep(0.05)
+        program.terminate()
+        status, _ = program.end()
+        stop.set()
+
+    assert status == 0
+    assert codes["OK"] >= 100
+    assert set(codes) == {"OK", "UNAVAILABLE"}
 
 
 def test_a_stop_answers_what_is_in_flight_and_refuses_what_comes_after(serve: Any) -> None:
