@@ -90,6 +90,8 @@ def test_a_source_wakes_the_model_runtimes_that_take_their_files_from_it(cache: 
     cache.put(CONFIG_MAP, item("files", 2))
     assert sorted(told) == [(("n", "x"), "ConfigMap"), (("n", "y"), "ConfigMap")]
     cache.put(MODEL_RUNTIME, item("x", 3, spec={"model": {"configMap": {"name": "other"}}}))
+    assert cache.is_source(("n", "other"))
+    assert not cache.is_source(("n", "none"))
     told.clear()
     cache.put(CONFIG_MAP, item("files", 4))
     assert told == [(("n", "y"), "ConfigMap")]

@@ -59,14 +59,22 @@ class Cluster:
     claims: Claims
 
     def __post_init__(self) -> None:
-        self._settled: dict[
-            tuple[str, Key], tuple[str, str]
-        ] = {}  # what the API server stores otherwise than we said it
+        # By ModelRuntime, then by object: what the API server stores in another form than it was applied.
+        self._settled: dict[Key, dict[tuple[str, Key], tuple[str, str]]] = {}
         self._rivals: dict[Key, str] = {}
         self._files: dict[Key, tuple[str, Files]] = {}
 
     def model_runtime(self, key: Key) -> Object | None:
-        return self.cache.get(MODEL_RUNTIME, key)
+        found = self.cache.get(MODEL_RUNTIME, key)
+        if found is None:
+            self._forget(key)
+        return found
+
+    def _forget(self, key: Key) -> None:
+        """Drops what is remembered of a ModelRuntime that no longer exists, and of sources that nobody names any more."""
+        self._settled.pop(key, None)
+        self._rivals.pop(key, None)
+        self._files = {source: files for source, files in self._files.items() if self.cache.is_source(source)}
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
@@ -281,15 +289,17 @@ class Cluster:
     def _is_settled(self, kind: Kind, key: Key, wanted: Mapping[str, Any], live: Object) -> bool:
         if comparison.is_applied(wanted, live):
             return True
-        return self._settled.get((kind.name, key)) == (comparison.fingerprint(wanted), comparison.state(live))
+        known = self._settled.get(_runtime_of(wanted), {}).get((kind.name, key))
+        return known == (comparison.fingerprint(wanted), comparison.state(live))
 
     def _note(self, kind: Kind, key: Key, wanted: Mapping[str, Any], answer: Object) -> None:
         kept = kind.keep(answer)
         self.cache.put(kind, kept)
+        settled = self._settled.setdefault(_runtime_of(wanted), {})
         if comparison.is_applied(wanted, kept):
-            self._settled.pop((kind.name, key), None)
+            settled.pop((kind.name, key), None)
         else:
-            self._settled[kind.name, key] = (comparison.fingerprint(wanted), comparison.state(kept))
+            settled[kind.name, key] = (comparison.fingerprint(wanted), comparison.state(kept))
             log.warning(
                 "the API server stores an object otherwise than it was applied",
                 extra={"kind": kind.name, "name": key[1]},
@@ -303,6 +313,10 @@ def _is_of_service(endpoint_slice: Object, name: str) -> bool:
     """Whether the slice is of the headless Service: an external one lists the same pods again."""
     labels = endpoint_slice["metadata"].get("labels") or {}
     return bool(labels.get("kubernetes.io/service-name") == name)
+
+
+def _runtime_of(wanted: Mapping[str, Any]) -> Key:
+    return wanted["metadata"]["namespace"], str(_label(wanted))
 
 
 def _label(item: Mapping[str, Any]) -> str | None:

@@ -85,6 +85,10 @@ class Cache:
         found = self._entries[kind.name]
         return [found[key].parsed() for key in sorted(self._by_runtime[kind.name].get(runtime, ()))]
 
+    def is_source(self, config_map: Key) -> bool:
+        """Returns True if a ModelRuntime takes its files from that ConfigMap."""
+        return config_map in self._by_source
+
     def events_about(self, uids: Iterable[str]) -> list[Object]:
         found = self._entries[EVENT.name]
         return [found[key].parsed() for uid in uids for key in sorted(self._events.get(uid, ()))]
