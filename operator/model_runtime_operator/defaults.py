@@ -1,7 +1,7 @@
 """Fleet defaults: values of the cluster's owner for fields that a ModelRuntime leaves out. Pure.
 
-Defaults are part of a rollout, never a reason for one: each Deployment records the defaults that its generation was rolled
-out with, and they stay in force until the ModelRuntime changes.
+Defaults are part of a rollout, never a reason for one: each Deployment records the defaults that its pods were rolled out
+with, and they stay in force until a change of the ModelRuntime rolls the pods anyway.
 """
 
 from __future__ import annotations
@@ -78,18 +78,19 @@ def _merged(key: str, value: Any, default: Any) -> Any:
     return value
 
 
-def in_force(body: Mapping[str, Any], deployment: Mapping[str, Any] | None, current: Spec) -> Spec:
-    """Returns the defaults of the ModelRuntime's generation: those that its Deployment records for it, else the current."""
-    recorded = _recorded(deployment)
-    if recorded.get("generation") == body["metadata"].get("generation") and isinstance(recorded.get("spec"), dict):
-        return dict(recorded["spec"])
-    return current
+def recorded(deployment: Mapping[str, Any] | None) -> Spec | None:
+    """Returns the defaults that a Deployment's pods were rolled out with, or None if it does not say."""
+    annotations = (deployment or {}).get("metadata", {}).get("annotations") or {}
+    try:
+        found = json.loads(annotations[names.DEFAULTS])
+    except (KeyError, ValueError):  # it has none, or a person's edit
+        return None
+    return found if isinstance(found, dict) else None
 
 
-def record(body: Mapping[str, Any], chosen: Spec) -> dict[str, str]:
+def record(chosen: Spec) -> dict[str, str]:
     """Returns the annotation by which a Deployment records the defaults that are in force."""
-    value = {"generation": body["metadata"].get("generation"), "spec": chosen}
-    return {names.DEFAULTS: json.dumps(value, sort_keys=True, separators=(",", ":"))}
+    return {names.DEFAULTS: json.dumps(chosen, sort_keys=True, separators=(",", ":"))}
 
 
 def status(spec: Spec, chosen: Spec, current: Spec) -> dict[str, Any] | None:
@@ -98,12 +99,3 @@ def status(spec: Spec, chosen: Spec, current: Spec) -> dict[str, Any] | None:
         return None
     return {"applied": {key: value for key, value in chosen.items() if key not in spec or spec[key] != value},
             "pending": dict(chosen) != dict(current)}  # fmt: skip
-
-
-def _recorded(deployment: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    annotations = (deployment or {}).get("metadata", {}).get("annotations") or {}
-    try:
-        found = json.loads(annotations.get(names.DEFAULTS, "{}"))
-    except ValueError:  # a person's edit
-        return {}
-    return found if isinstance(found, dict) else {}

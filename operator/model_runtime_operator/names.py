@@ -19,7 +19,7 @@ LABEL = f"{GROUP}/modelruntime"  # on everything of ours, pods included: its val
 APPLIED = f"{GROUP}/applied"  # annotation: the hash of the object as we last applied it
 FILES_DIGEST = f"{GROUP}/files"  # annotation of a source ConfigMap's copy: the digest of what it holds
 
-DEFAULTS = f"{GROUP}/defaults"  # annotation of a Deployment: the fleet defaults of its generation
+DEFAULTS = f"{GROUP}/defaults"  # annotation of a Deployment: the fleet defaults that its pods were rolled out with
 OPERATOR = f"{GROUP}/operator"  # annotation of a Deployment: the Lease of the operator that wrote it
 HOLDER_POD = f"{GROUP}/holder-pod"  # annotation of our Lease: the uid of the pod that holds it, if it is a pod
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import defaults, desired, spec, status
 from .cluster import Cluster, ClusterError, Foreign, Refused
+from .cluster.comparison import has_same_pods
 from .desired import Files, Platform
 from .spec import ModelRuntime
 from .status import Outcome
@@ -34,7 +35,7 @@ async def reconcile(key: Key, cluster: Cluster, platform: Platform) -> float | N
     if body is None or "deletionTimestamp" in body["metadata"]:
         return None  # its objects go by their owner references
     await cluster.stand_back(body, now=_now())
-    chosen = defaults.in_force(body, cluster.observe(key).deployment, platform.defaults)
+    chosen = await _defaults(body, cluster, platform)
     outcome, refusal = await _bring_about(body, chosen, cluster, platform)
     observed, now = cluster.observe(key), _now()
     new = status.of(body, outcome, observed, now=now, domain=platform.cluster_domain)
@@ -60,7 +61,7 @@ async def _bring_about(
             wanted = desired.objects(runtime, platform, files)
         for each in wanted:
             if each["kind"] == "Deployment":
-                each["metadata"].setdefault("annotations", {}).update(defaults.record(body, chosen))
+                each["metadata"].setdefault("annotations", {}).update(defaults.record(chosen))
             await _apply(each, cluster)
         await cluster.prune((runtime.namespace, runtime.name), wanted)
     except Hindered as error:
@@ -69,6 +70,21 @@ async def _bring_about(
         return hindered, cause if isinstance(cause, ClusterError) else None
     promise, digest = desired.contract_of(runtime, files), desired.model_digest(runtime, files)
     return Outcome(runtime, promise, model_digest=digest), None
+
+
+async def _defaults(body: dict[str, Any], cluster: Cluster, platform: Platform) -> Mapping[str, Any]:
+    """The recorded defaults while they lead to the pods that are rolled out, else the current: they never start a rollout."""
+    deployment = cluster.observe((body["metadata"]["namespace"], body["metadata"]["name"])).deployment
+    recorded = defaults.recorded(deployment)
+    if deployment is None or recorded is None or recorded == platform.defaults:
+        return platform.defaults
+    try:
+        runtime = spec.parse({**body, "spec": defaults.merged(body["spec"], recorded)})
+        wanted = desired.objects(runtime, platform, await _files(runtime, cluster))
+    except Hindered:
+        return recorded
+    [changed] = [each for each in wanted if each["kind"] == "Deployment"]
+    return recorded if has_same_pods(deployment, changed) else platform.defaults
 
 
 def _has_copies(wanted: list[dict[str, Any]], cluster: Cluster) -> bool:

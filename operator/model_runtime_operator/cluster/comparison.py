@@ -86,6 +86,11 @@ def _matches(live: Any, wanted: Any, field: str, *, is_whole: bool) -> bool:
     return bool(live == wanted) or _is_same_quantity(live, wanted)
 
 
+def has_same_pods(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Returns True if applying the wanted Deployment leaves the pods of the live one as they are."""
+    return contains(live["spec"]["template"], wanted["spec"]["template"])
+
+
 def repaired(live: Any, wanted: Any, field: str = "") -> Any:
     """`live` with what `wanted` says. A structure with a field that differs is taken whole: what others put there goes.
 
