@@ -65,7 +65,7 @@ class IsolatedHost:
         self._why_not = "the model is not loaded"  # clients hear it
         self._on_change: Callable[[HostState], None] = lambda _state: None
         self._stopping = threading.Event()
-        self._ticked = time.monotonic()
+        self._ticked = self._counted = time.monotonic()
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self.restarts = 0
 
@@ -146,9 +146,12 @@ class IsolatedHost:
             self._end_all()
 
     def _tick(self) -> None:
-        self._ticked = time.monotonic()
+        now = time.monotonic()
+        is_due, self._ticked = now - self._counted >= TICK_SECONDS, now
+        self._counted = now if is_due else self._counted
         for slot in self._slots:
-            slot.lines = 0
+            if is_due:
+                slot.lines = 0
             if slot.process is not None:
                 self._check_progress(slot.process)
 

@@ -69,12 +69,13 @@ class ModelProcess:
         return records
 
     def _turn(self, status: replies.Status) -> None:
-        if isinstance(status, Unstarted):
-            self.unstarted = status.problem
-        elif isinstance(status, replies.Started):
+        if isinstance(status, (Unstarted, replies.Started)):
             if self.pid != self.started.process.pid:
-                raise ChannelError("expected one process, got another one's id")
-            self.pid, self.problem = status.pid, status.problem
+                raise ChannelError("expected one start of a process, got another")
+            if isinstance(status, Unstarted):
+                self.unstarted = status.problem
+            else:
+                self.pid, self.problem = status.pid, status.problem
         elif self.state is not State.LOADING or self.failure is not None:
             raise ChannelError(f"expected one end of loading, got another: {type(status).__name__.lower()}")
         elif isinstance(status, Serving):
