@@ -26,15 +26,19 @@ ENV PATH=/uv/bin:$PATH \
 WORKDIR /source
 COPY pyproject.toml uv.lock ./
 
+# dumb-init is process 1: it has handlers for signals from the first millisecond, and reaps. It may be run and not be read, so that the
+# kernel hides its environment, which is the server's, from the model.
 FROM builder AS runtime-dependencies
 ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --quiet --locked --no-default-groups --no-install-project --extra runtime --extra tracing
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --quiet --locked --no-default-groups --group image --no-install-project --extra runtime --extra tracing \
+    && chmod 0111 /opt/model-runtime/bin/dumb-init
 
 FROM builder AS operator-dependencies
 ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --quiet --locked --no-default-groups --no-install-project --extra operator
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --quiet --locked --no-default-groups --group image --no-install-project --extra operator \
+    && chmod 0111 /opt/model-runtime/bin/dumb-init
 
 # Our own packages alone, laid out as they lie in the environment: a change of them changes one small layer. uv_cache.json is uv's note
 # of when it was built, and would make each build another.
@@ -69,7 +73,7 @@ COPY --from=operator-dependencies /opt/model-runtime /opt/model-runtime
 COPY --from=package /package /opt/model-runtime
 EXPOSE 8080
 USER 65532:65532
-ENTRYPOINT ["/opt/model-runtime/bin/python", "-m", "model_runtime_operator"]
+ENTRYPOINT ["/opt/model-runtime/bin/dumb-init", "--single-child", "--", "/opt/model-runtime/bin/python", "-m", "model_runtime_operator"]
 
 # The last target is the default one.
 FROM image AS runtime
@@ -91,5 +95,5 @@ USER 65532:65532
 # Kubernetes ignores it and asks over gRPC itself.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["/opt/model-runtime/bin/python", "-m", "model_runtime.server.healthcheck"]
-ENTRYPOINT ["/opt/model-runtime/bin/model-runtime"]
+ENTRYPOINT ["/opt/model-runtime/bin/dumb-init", "--single-child", "--", "/opt/model-runtime/bin/model-runtime"]
 CMD ["serve"]

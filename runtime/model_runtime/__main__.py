@@ -2,16 +2,18 @@
 
 import sys
 
-from . import extras
+from . import extras, init
 
 
 def command_line() -> int:
     """Runs `model-runtime`, and returns its exit status."""
+    init.run()
     return extras.run("model_runtime.cli", "runtime")
 
 
 def program() -> int:
     """Runs the image's program, and returns its exit status."""
+    init.run()
     return extras.run("model_runtime.server.program", "runtime")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .. import errors, memory, settings
+from .. import errors, init, memory, settings
 from ..masking import masked
 from ..model.service import RuntimeService
 from ..settings import Settings
@@ -83,6 +83,7 @@ def main(service: type[RuntimeService] = RuntimeService, **given: Any) -> int:
 
     `given` settings are used instead of the environment's.
     """
+    init.run()  # for a custom runtime's program; in ours it is done
     try:
         wanted = settings.from_environment(**given)
     except errors.InvalidSetting as error:
@@ -106,6 +107,8 @@ def serve(
     logs.configure(wanted.log_level, wanted.log_format)
     logs.capture_everything()
     memory.keep_large_buffers()
+    if wanted.isolation == "process" and not memory.hide():
+        log.warning("the model can read the server's memory: this system cannot hide it")
     signals = _Signals()
     try:
         runtime = RuntimeManager(
@@ -114,15 +117,16 @@ def serve(
         runtime.start()
     except errors.ModelRuntimeError as error:
         return report(error, wanted.termination_log)
-    go_on = True
+    go_on, has_served = True, False
     while go_on and not signals.asked.wait(POLL_SECONDS):
+        has_served = has_served or runtime.state.phase is Phase.SERVING
         if runtime.state.error is not None:
             signals.asked.wait(wanted.load_failure_seconds)
             break
         if on_serving is not None and runtime.state.phase is Phase.SERVING:
             go_on, on_serving = on_serving(runtime), None
     failure = runtime.state.error
-    if signals.number == signal.SIGTERM and failure is None:
+    if signals.number == signal.SIGTERM and has_served:  # else nobody was ever sent here
         runtime.stop(drain_delay=wanted.drain_delay_seconds, drain_limit=wanted.drain_limit_seconds)
     else:
         runtime.stop()

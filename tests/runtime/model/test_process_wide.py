@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ SEEN["orig_argv"] = [Path(argument).name for argument in getattr(sys, "orig_argv
 SEEN["main"] = sorted(name for name in vars(sys.modules["__main__"]) if not name.startswith("__"))
 SEEN["loggers"] = sorted(name for name in logging.root.manager.loggerDict if name.startswith("model_runtime"))
 SEEN["root handlers"] = len(logging.root.handlers)
-SEEN["hooks"] = [sys.excepthook is sys.__excepthook__, getattr(threading, "__excepthook__", threading.excepthook) is threading.excepthook,
+SEEN["hooks"] = [sys.excepthook is sys.__excepthook__,
+                 getattr(threading, "__excepthook__", threading.excepthook) is threading.excepthook,
                  sys.displayhook is sys.__displayhook__, sys.gettrace() is None, sys.getprofile() is None]
 SEEN["streams"] = [sys.stdin is sys.__stdin__, sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__]
 SEEN["stdin"] = sys.stdin.read()
@@ -102,7 +103,8 @@ def look():
     SEEN["child"] = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout.split()
     with ProcessPoolExecutor(1) as pool:
         SEEN["spawned"] = pool.submit(twice, 21).result()
-    SEEN["after"] = [sys.getrecursionlimit(), gc.isenabled(), os.umask(0o077) == 0o077, signal.getsignal(signal.SIGTERM) == signal.SIG_IGN,
+    SEEN["after"] = [sys.getrecursionlimit(), gc.isenabled(), os.umask(0o077) == 0o077,
+                     signal.getsignal(signal.SIGTERM) == signal.SIG_IGN,
                      warnings.filters[0][0], multiprocessing.get_start_method(), sys.argv, faulthandler.is_enabled()]
     return {"y": json.dumps(SEEN)}
 """
@@ -253,7 +255,11 @@ def test_a_traceback_is_in_our_log_whatever_the_model_does_to_logging(tmp_path: 
         assert "Traceback (most recent call last):\n" in errors
         assert "\nKeyError: 'the key is 1234'\n" in errors
     else:
-        [line] = [line for line in map(json.loads, re.findall(r"^{.*$", errors, re.MULTILINE)) if line["message"] == "the model failed"]
+        [line] = [
+            line
+            for line in map(json.loads, re.findall(r"^{.*$", errors, re.MULTILINE))
+            if line["message"] == "the model failed"
+        ]
         assert line["level"] == "error"
         assert line["signature"] == "look"
         assert line["exception"].endswith("KeyError: 'the key is 1234'")

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from serving import ECHO_CONTRACT, Program, model_directory
+from serving import Program, model_directory
 
 from model_runtime import tensors
 from model_runtime.model.channel import ANSWER, CALL, CANCEL, DROPPED, Channel, Frame

@@ -91,7 +91,7 @@ def says_it_never_started(): write(status(), b'{"phase": "unstarted", "problem":
 def says_it_is_init(): write(status(), b'{"phase": "started", "pid": 1, "problem": ""}\\n')
 def says_a_line_without_end(): write(status(), b"x" * 600_000)
 def says_deep_json(): write(status(), b"[" * 100_000 + b"\\n")
-def says_a_foreign_record(): write(status(), b'{"phase": "record", "level": "PANIC", "message": "", "exception": "", "fields": {}}\\n')
+def says_a_foreign_record(): write(status(), b'{"phase": "record", "level": "PANIC", "message": "", "fields": {}}\\n')
 """
 ATTACKS = [
     line.split("(")[0][4:]
