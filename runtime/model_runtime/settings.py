@@ -19,8 +19,8 @@ from .errors import InvalidSetting
 MIB = 1 << 20
 QUIET = {"GRPC_VERBOSITY": "NONE"}  # for the server alone: a model's own gRPC logs as it would anywhere
 
-# Settings that a model may want to follow as well, and that show nothing of the server.
-SHARED_WITH_MODEL = frozenset({"MODEL_DIR", "LOG_LEVEL", "LOG_FORMAT"})
+# The settings that a model may want to follow as well begin so; the others are the server's own.
+SHARED_WITH_MODEL = ("MODEL_", "BATCH_", "WARMUP", "LOG_")
 # What sends traces and reaches package indexes, which may hold credentials.
 WITHHELD_FROM_MODEL = frozenset(
     {
@@ -328,8 +328,8 @@ def silence_grpc() -> None:
 def model_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the environment of a model process: without the server's own settings and the credentials of its other steps."""
     variables = os.environ if environment is None else environment
-    own = {setting.metadata["variable"] for setting in dataclasses.fields(Settings)} - SHARED_WITH_MODEL
-    withheld = own | WITHHELD_FROM_MODEL
+    settings = {setting.metadata["variable"] for setting in dataclasses.fields(Settings)}
+    withheld = {name for name in settings if not name.startswith(SHARED_WITH_MODEL)} | WITHHELD_FROM_MODEL
     return {name: value for name, value in variables.items() if name not in withheld and QUIET.get(name) != value}
 
 

@@ -126,7 +126,8 @@ def serve(
         if on_serving is not None and runtime.state.phase is Phase.SERVING:
             go_on, on_serving = on_serving(runtime), None
     failure = runtime.state.error
-    if signals.number == signal.SIGTERM and has_served:  # else nobody was ever sent here
+    has_served = has_served or runtime.state.phase is Phase.SERVING
+    if signals.number == signal.SIGTERM and failure is None and has_served:  # else nobody was ever sent here
         runtime.stop(drain_delay=wanted.drain_delay_seconds, drain_limit=wanted.drain_limit_seconds)
     else:
         runtime.stop()
