@@ -26,7 +26,7 @@ ENV PATH=/uv/bin:$PATH \
 WORKDIR /source
 COPY pyproject.toml uv.lock ./
 
-# dumb-init is process 1: it has handlers for signals from the first millisecond, and reaps. It may be run and not be read, so that the
+# dumb-init is process 1: it passes signals on long before Python could, and reaps. It may be run and not be read, so that the
 # kernel hides its environment, which is the server's, from the model.
 FROM builder AS runtime-dependencies
 ARG SSL_CERT_FILE
