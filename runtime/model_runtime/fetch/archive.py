@@ -25,6 +25,8 @@ _CHUNK = 1 << 20
 _LONGEST_READ = 1 << 26  # of a header; larger ones exist only to fill the memory
 _LONGEST_LINK = 4096
 _XZ_MEMORY = 1 << 28  # `xz -9` needs 65 MiB to inflate
+_END_OF_ZIP = (1 << 16) + 256  # the longest comment, and what stands before it
+_LARGEST_DIRECTORY = 1 << 26  # more than half a million entries
 _ENCRYPTED = 0x1
 _METHODS = {0: "stored", 8: "deflate", 12: "bzip2", 14: "lzma"}
 _OTHER_METHODS = {
@@ -163,9 +165,23 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _zip(file: Path) -> Iterator[Entry]:
+    _check_directory(file)
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             yield _zip_entry(archive, member)
+
+
+def _check_directory(file: Path) -> None:
+    """zipfile reads the whole directory of a zip into objects ten times its size, before anybody can count them."""
+    with file.open("rb") as stream:
+        stream.seek(-min(_END_OF_ZIP, file.stat().st_size), io.SEEK_END)
+        end = stream.read()
+    at = end.rfind(b"PK\5\6")
+    size = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
+    if size == 0xFFFFFFFF and (at := end.rfind(b"PK\6\6")) >= 0:
+        size = int.from_bytes(end[at + 40 : at + 48], "little")
+    if size > _LARGEST_DIRECTORY:
+        raise ValueError(f"its list of entries has {size} bytes, at most {_LARGEST_DIRECTORY} are read")
 
 
 def _zip_entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Entry:

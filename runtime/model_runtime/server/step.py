@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +19,7 @@ import click
 
 from .. import settings
 from ..errors import InvalidSetting, ModelRuntimeError
+from ..masking import masked
 from ..settings import Settings
 from . import logs, program
 
@@ -42,8 +44,8 @@ def run(function: Callable[[], None], failure: type[ModelRuntimeError], seconds:
         raise
     except ModelRuntimeError as error:
         return program.report(error, wanted.termination_log)
-    except BaseException as error:  # libraries raise anything; a panic of obstore's is no Exception
-        log.debug("unexpected", exc_info=True)
+    except BaseException as error:  # noqa: BLE001  # libraries raise anything; a panic of obstore's is no Exception
+        log.debug("unexpected", extra={"origin": masked(traceback.format_exc())})
         return program.report(failure(_described(error)), wanted.termination_log)
     return program.OK
 

@@ -17,6 +17,7 @@ import pytest
 from fetching import FUNCTION, link, run, serving, sha256, tar
 
 from model_runtime.errors import DownloadFailed
+from model_runtime.fetch import archive
 from model_runtime.fetch.settings import Limits
 from model_runtime.fetch.unpacking import unpack
 
@@ -362,3 +363,18 @@ def test_an_xz_stream_that_needs_gigabytes_of_memory_is_refused(tmp_path: Path) 
         pytest.skip("this machine cannot make one")
 
     refused(tmp_path, content, "Memory usage limit")
+
+
+def test_a_list_of_entries_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    content = bytearray(zipped(FILES))
+    at = content.rindex(b"PK\5\6") + 12
+    content[at : at + 4] = (1 << 30).to_bytes(4, "little")
+
+    refused(tmp_path, bytes(content), "its list of entries has 1073741824 bytes", "m.zip")
+
+
+def test_the_entries_of_a_large_zip_are_read(tmp_path: Path) -> None:
+    """More than 65,535: where they stand is in the part that zip64 added."""
+    (tmp_path / "m.zip").write_bytes(zipped({str(number): b"" for number in range(66_000)}, zipfile.ZIP_STORED))
+
+    assert sum(1 for _ in archive.entries(tmp_path / "m.zip", 1)) == 66_000
