@@ -71,7 +71,7 @@ CATALOGUE: tuple[Reason, ...] = (
     Reason("Evicted", "The node threw a pod out."),
     Reason("NodeLost", "The node that a pod is on does not answer."),
     # the cluster's answers
-    Reason("QuotaExceeded", "A quota of the namespace leaves no room."),
+    Reason("QuotaExceeded", "A quota or a limit of the namespace leaves no room."),
     _stalls(
         "AdmissionDenied", "A policy of the cluster refuses an object: Pod Security, an admission policy, a webhook."
     ),
