@@ -28,7 +28,7 @@ from .model.config import ModelOptions
 from .model.service import Context, Request, RuntimeService
 from .outcome import Call, Outcome
 from .protocols import Protocol
-from .tensors import CODEC_BY_PATH, Codec, Tensor, TensorError, foreign
+from .tensors import CODEC_BY_PATH, Codec, Tensor, TensorError, foreign, omitted_bytes
 from .wire import TooMany, WireError
 
 log = logging.getLogger(__name__)
@@ -106,22 +106,37 @@ class Predictor:
             if codec is None:
                 raise UnknownMethod(f"no method {call.method}")
             decoded = decode(codec, call.data)
-            signature = self._signature(decoded.signature_name)
-            unanswerable = _unanswerable(signature, codec.protocol, codec.wanted(decoded))
+            signature = self._signature(codec.protocol, decoded)
+            self._check_omitted(decoded.inputs)
+            unanswerable = (*codec.refused(decoded), *_unanswerable(signature, codec.protocol, codec.wanted(decoded)))
             request = Request(signature, validate(signature, decoded.inputs, unanswerable), codec.protocol.name)
             return _Ready(call, codec, decoded, request, time.perf_counter() - started)
         except PredictionError as error:
             return Outcome(error, codec_seconds=time.perf_counter() - started)
 
-    def _signature(self, name: str) -> Signature:
+    def _signature(self, protocol: Protocol, decoded: Any) -> Signature:
         contract = self._service.contract
+        name = decoded.signature_name
+        if not name and protocol.names_in_path:
+            name = contract.signature_in(decoded.model_name)
         signature = contract.signature(name)
         if signature is None:
             expected = listed(known.name for known in contract.signatures)
             told = shortened(name)
-            violation = Violation("model_spec.signature_name", f"expected one of {expected}, got {told!r}")
+            path = protocol.signature_path or f"{protocol.message}, which cannot name a signature"
+            violation = Violation(path, f"expected one of {expected}, got {told!r}")
             raise InvalidRequest(f"{told!r} signature is not present in the model", [violation])
         return signature
+
+    def _check_omitted(self, inputs: Dict[str, Tensor]) -> None:
+        """Values that messages leave out count as if they had been sent."""
+        most = self.options.max_message_bytes // self.batch_limit
+        size = omitted_bytes(inputs)
+        if size > most:
+            name = max(inputs, key=lambda each: inputs[each].omitted)
+            told = f"expected at most {most} bytes of values that are left out, got {shortened(str(size))}"
+            violation = Violation(f"inputs.{shortened(name)}", told)
+            raise InvalidRequest("the request leaves out more values than it may (MAX_MESSAGE_BYTES)", [violation])
 
     def _group(self, index: int, ready: _Ready) -> Hashable:
         """Calls of one group fit into one call of the model; a call that fits with none is a group of its own."""
@@ -329,7 +344,7 @@ def _unanswerable(signature: Signature, protocol: Protocol, wanted: Sequence[str
 def encode(ready: _Ready, outputs: Outputs) -> Union[bytes, PredictionError]:
     """The answer, or that the protocol cannot hold it: the contract may leave a type open."""
     try:
-        return ready.codec.encode_response(ready.decoded, outputs)
+        return ready.codec.encode_response(ready.decoded, outputs, ready.request.signature.name)
     except TensorError as error:
         told = str(error)
     except BaseException as error:  # noqa: BLE001  # an answer too large for memory, or a fault of ours

@@ -10,6 +10,9 @@ from typing import AbstractSet, Dict, NamedTuple, Optional, Tuple
 
 from .contract.types import DataType
 
+MODEL_VERSION = 1
+"""What a port calls the version of its model where a request names none. It has one model, under any name and version."""
+
 
 class Era(NamedTuple):
     """Where the Predict messages of one era differ from the others'."""
@@ -21,7 +24,10 @@ class Era(NamedTuple):
     nested_dims: bool  # TensorShapeProto {2: Dim {1: size}, 3: unknown_rank}, else TensorShape {1: packed dims}
     has_variants: bool  # TensorProto's field 15
     plain_maps: bool  # map_val is one map<string, TensorProto>, else repeated MapTensorData {1: such a map}
-    has_output_filter: bool  # PredictRequest's field 3, repeated string
+    is_tensorflows: (
+        bool  # PredictRequest {3: repeated output_filter}, and values that may be left out, as TensorFlow's may
+    )
+    answers_spec: bool = False  # PredictResponse {2: ModelSpec}, as TensorFlow Serving's
     status: Optional[str] = None  # the path of the Status call that v2's managers ask
 
     @property
@@ -36,7 +42,9 @@ ERAS: Dict[str, Era] = {
     era.name: era
     for era in (
         Era("0.0.5", f"hydrosphere.{_TENSORFLOW}", 2, (3,), True, True, True, True),
-        Era("v2", _TENSORFLOW, 2, (1, 2, 3), True, True, False, False, status=f"/{_TENSORFLOW}/Status"),  # v0's too
+        Era(
+            "v2", _TENSORFLOW, 2, (1, 2, 3), True, True, False, True, True, status=f"/{_TENSORFLOW}/Status"
+        ),  # v0's too
         Era("v3", "hydrosphere.serving.runtime.PredictionService", 1, (), False, False, False, False),
     )
 }
@@ -69,7 +77,8 @@ class Protocol(NamedTuple):
     service: str  # the full name, as in reflection and health
     path: str  # of the call that predicts
     message: str  # what a request is called
-    names_signatures: bool = True  # whether a request can name the signature it means
+    signature_path: str = "model_spec.signature_name"  # where a request names the signature it means; "": nowhere
+    names_in_path: bool = False  # whether a model's name may end in /SIGNATURE
     status: Optional[str] = None  # the path of the Status call that v2's managers ask
     types: Optional[AbstractSet[DataType]] = None  # those that it can carry; None: all
 
@@ -79,11 +88,18 @@ class Protocol(NamedTuple):
 
 
 def _of_era(era: Era) -> Protocol:
-    return Protocol(era.name, era.service, era.predict, "PredictRequest", bool(era.model_spec), era.status)
+    path = Protocol._field_defaults["signature_path"] if era.model_spec else ""
+    return Protocol(era.name, era.service, era.predict, "PredictRequest", path, status=era.status)
 
 
 _OPEN_INFERENCE = Protocol(
-    "open-inference", OPEN_INFERENCE, f"/{OPEN_INFERENCE}/ModelInfer", "ModelInferRequest", types=DATATYPES.keys()
+    "open-inference",
+    OPEN_INFERENCE,
+    f"/{OPEN_INFERENCE}/ModelInfer",
+    "ModelInferRequest",
+    "parameters.signature_name",
+    names_in_path=True,
+    types=DATATYPES.keys(),
 )
 PROTOCOLS: Dict[str, Protocol] = {
     protocol.name: protocol for protocol in (*map(_of_era, ERAS.values()), _OPEN_INFERENCE)

@@ -53,7 +53,7 @@ def test_triton_calls_asynchronously(triton: Found) -> None:
         ("name", "INVALID_ARGUMENT", "inputs.z: not in the contract, expected x"),
         ("model", "INTERNAL", "ValueError: a bad mood"),
         ("deadline", "DEADLINE_EXCEEDED", ""),
-        ("output", "INVALID_ARGUMENT", "outputs.gone: expected one of y"),
+        ("output", "INVALID_ARGUMENT", "outputs.gone: not in the contract, expected y"),
         ("trace", "UNIMPLEMENTED", ""),
     ],
 )

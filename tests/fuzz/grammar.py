@@ -25,7 +25,7 @@ _VALUES.update({16: "varint*", 17: "varint*"})
 _FIELD = {1: "text", 3: "subfield", 4: "enum"}
 # message: field number: what it holds (a message's name, or one of _LEAVES).
 SCHEMA: dict[str, dict[int, str]] = {
-    "v2.request": {1: "v2.spec", 2: "v2.entry"},
+    "v2.request": {1: "v2.spec", 2: "v2.entry", 3: "text"},
     "v2.spec": {1: "text", 2: "int64", 3: "text"},
     "int64": {1: "varint"},
     "v2.entry": {1: "text", 2: "v2.tensor"},

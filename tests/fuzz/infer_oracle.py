@@ -46,7 +46,7 @@ def request(data: bytes) -> InferRequest | None:
             parsed.model_name,
             parsed.model_version,
             parsed.id,
-            tuple(each.name for each in parsed.outputs),
+            tuple(dict.fromkeys(each.name for each in parsed.outputs)),
         )
         assert mine.raw == bool(parsed.raw_input_contents)
         _compare(mine.inputs, parsed.inputs, parsed.raw_input_contents)

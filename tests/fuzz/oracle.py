@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ _PACKAGES = {
 def message(era: tensors.Era, name: str) -> Any:
     """The class of PredictRequest or PredictResponse."""
     pool = "v0.0.5" if era.name == "0.0.5" else era.name
+    if (era.name, name) == ("v2", "PredictRequest"):
+        pool = "served"  # v2's, as TensorFlow Serving extends it
     return protos.message(pool, f"{_PACKAGES[era.name]}.{name}")
 
 
@@ -151,6 +154,8 @@ def request(era: tensors.Era, data: bytes) -> tensors.Request | None:
         version = spec.version.value if hasattr(spec, "version") and spec.HasField("version") else None
         theirs = (spec.signature_name, getattr(spec, "name", ""), version)
         _equal((mine.signature_name, mine.model_name, mine.model_version), theirs)
+    if era.is_tensorflows:
+        _equal(list(mine.outputs), list(dict.fromkeys(parsed.output_filter)))
     return mine  # type: ignore[no-any-return]
 
 
@@ -202,6 +207,18 @@ def _unreadable(tensor: tensors.Tensor) -> bool:
 
 def _has_maps(request: tensors.Request) -> bool:
     return any(tensor.dtype == 27 for tensor in request.inputs.values())
+
+
+def completed(message: Any) -> list[Any] | None:
+    """All values of a tensor message by TensorFlow's rule (`tf.make_ndarray`); None where it has none to give."""
+    dtype, shape, values = reading(message)
+    if (
+        shape is None or values is None or min(shape, default=0) < 0 or dtype == 27 or message.tensor_content
+    ):  # for shapes that are small
+        return None
+    missing = math.prod(shape) - len(values)
+    zero = {7: b"", 10: False}.get(dtype, 0)
+    return None if missing < 0 else values + [values[-1] if values else zero] * missing
 
 
 def _equal(mine: Any, theirs: Any) -> None:

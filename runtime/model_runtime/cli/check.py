@@ -170,7 +170,9 @@ def _predictions(runtime: Client, known: Contract) -> Iterator[Finding]:
 
 def _can_ask(protocol: Protocol, signature: Signature, signatures: int) -> bool:
     fields = (*signature.inputs, *signature.outputs)
-    return (signatures == 1 or protocol.names_signatures) and all(protocol.can_carry(field.dtype) for field in fields)
+    return (signatures == 1 or bool(protocol.signature_path)) and all(
+        protocol.can_carry(field.dtype) for field in fields
+    )
 
 
 def _status(runtime: Client, path: str) -> bytes:

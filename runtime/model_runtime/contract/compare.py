@@ -1,7 +1,8 @@
 """What breaks for the clients of a contract when another takes its place. Pure; knows only contracts.
 
 A change is compatible when every request the old contract accepted is accepted by the new one, and every answer the new one
-allows was allowed by the old. Profiles and the order of fields mean nothing on the wire.
+allows was allowed by the old. Profiles and the order of fields mean nothing on the wire, and neither does the name of a single
+signature to requests that name none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def compare(old: Contract, new: Contract) -> List[Violation]:
 
 
 def _contract_changes(old: Contract, new: Contract) -> Iterator[Violation]:
-    if len(old.signatures) == len(new.signatures) == 1:  # a single signature answers whatever name a request gives
+    if len(old.signatures) == len(new.signatures) == 1:  # requests need not name it
         yield from _signature_changes(old.signatures[0], new.signatures[0])
         return
     for signature in old.signatures:

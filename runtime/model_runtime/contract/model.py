@@ -10,6 +10,7 @@ from .types import DataType, Profile
 
 Shape = Tuple[int, ...]  # -1: unknown; (): scalar
 
+DEFAULT_SIGNATURE = "serving_default"  # TensorFlow's name for the signature of a request that names none
 MAX_DEPTH = 32  # nested fields; a map tensor costs three of protobuf's hundred levels for each
 
 
@@ -67,10 +68,20 @@ class Contract:
         return "; ".join(map(str, self.signatures))
 
     def signature(self, name: str) -> Optional[Signature]:
-        """The signature that a request naming `name` means: that one; with a single signature always this (as v2 did)."""
-        if len(self.signatures) == 1:
-            return self.signatures[0]
+        """The signature that a request naming `name` means.
+
+        A request that names none, or TensorFlow's default, means the only signature there is or the one of that default's name.
+        """
+        if name in ("", DEFAULT_SIGNATURE):
+            if len(self.signatures) == 1:
+                return self.signatures[0]
+            name = DEFAULT_SIGNATURE
         return next((signature for signature in self.signatures if signature.name == name), None)
+
+    def signature_in(self, model_name: str) -> str:
+        """The name of the signature in which a model's name such as `model/signature` ends; "" where there is none."""
+        _, _, last = model_name.rpartition("/")
+        return last if "/" in model_name and any(signature.name == last for signature in self.signatures) else ""
 
 
 def shape_text(shape: Optional[Shape]) -> str:

@@ -20,6 +20,7 @@ class ModelOptions(NamedTuple):
     threads: int = 1
     error_details: bool = True
     batch_max_size: int = 0  # 0: as the model's code asks
+    max_message_bytes: int = 512 << 20  # what the values may take that a request leaves out
 
 
 class Config(NamedTuple):

@@ -49,6 +49,8 @@ def received(fields: Fields, sent: Mapping[str, Tensor], path: str, violations: 
 def _received(field: Field, tensor: Tensor, path: str, violations: List[Violation]) -> Any:
     if field.dtype is not tensor.dtype and (field.dtype is not DataType.ANY or tensor.dtype is DataType.INVALID):
         raise TensorError(f"expected {field.type_text}, got {_described(tensor)}")
+    if tensor.omitted and not shape_matches(field.shape, tensor.shape or ()):  # before they are supplied
+        raise TensorError(f"expected {field.type_text}, got {_described(tensor)}")
     array = tensors.array(tensor, field.shape, writable=True)
     if not shape_matches(field.shape, array.shape):
         raise TensorError(f"expected {field.type_text}, got {tensor.dtype.label}{shape_text(array.shape)}")

@@ -188,7 +188,13 @@ class RuntimeManager:
 
     def _make_host(self, contract: Contract) -> Host:
         chosen = self.settings
-        options = ModelOptions(chosen.convention, chosen.model_threads, chosen.error_details, chosen.batch_max_size)
+        options = ModelOptions(
+            chosen.convention,
+            chosen.model_threads,
+            chosen.error_details,
+            chosen.batch_max_size,
+            chosen.max_message_bytes,
+        )
         if chosen.isolation == "none":
             # With numpy, which the server of an isolated model does without: 25 MiB, and a third of its start.
             from ..supervisor.inprocess import InProcessHost

@@ -11,7 +11,7 @@ Errors: `wire.WireError` for bytes that are no message, `TensorError` for a tens
 """
 
 from ..protocols import ERAS, Era
-from .arrays import array, text
+from .arrays import array, omitted_bytes, text
 from .codecs import CODEC_BY_PATH, CODECS, Codec
 from .convert import dtype_of, map_tensor, mappings, tensor
 from .decode import Request, decode_request, decode_response
@@ -35,6 +35,7 @@ __all__ = [
     "encode_response",
     "map_tensor",
     "mappings",
+    "omitted_bytes",
     "tensor",
     "text",
 ]

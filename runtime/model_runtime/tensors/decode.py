@@ -7,6 +7,7 @@ make an array is not judged here (`Tensor.problem` notes what stands against it)
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from .. import wire
 from ..contract.types import DataType
 from ..protocols import Era
-from . import heads, numerics, varints
+from . import heads, numerics, shapes, varints
 from .payloads import Payloads
 from .tensor import (
     CARRIERS,
@@ -46,6 +47,7 @@ class Request(NamedTuple):
     signature_name: str = ""
     model_name: str = ""
     model_version: Optional[int] = None
+    outputs: Tuple[str, ...] = ()  # output_filter: those that are asked for; none: all
 
 
 def decode_request(era: Era, data: bytes) -> Request:
@@ -53,6 +55,7 @@ def decode_request(era: Era, data: bytes) -> Request:
     reader = _Reader(era, data)
     inputs: Dict[str, Tensor] = {}
     spec: List[Any] = ["", "", None]
+    outputs: Dict[str, None] = {}  # an ordered set
     for number, kind, value, end in wire.fields(data):
         if kind == wire.LENGTH:
             if number == era.inputs:
@@ -63,9 +66,9 @@ def decode_request(era: Era, data: bytes) -> Request:
                     inputs[head.name] = head.tensor(data, value)
             elif number == 1 and era.model_spec:
                 reader.spec(spec, value, end)
-            elif number == 3 and era.has_output_filter:
-                wire.read_text(data, value, end)
-    return Request(inputs, *spec)
+            elif number == 3 and era.is_tensorflows:
+                outputs[wire.read_text(data, value, end)] = None
+    return Request(inputs, spec[0], spec[1], spec[2], tuple(outputs))
 
 
 def decode_response(era: Era, data: bytes) -> Dict[str, Tensor]:
@@ -203,9 +206,17 @@ class _Draft(Payloads):
         shape = None if self.unknown_rank else self.dims
         found = self.numbers()
         try:
-            return Tensor(dtype, shape, self._values(dtype, found))
+            values = self._values(dtype, found)
         except numerics.Unreadable as error:
             return Tensor(dtype, shape, EMPTY, str(error))
+        return Tensor(dtype, shape, values, "", self._omitted(dtype, shape, len(values)))
+
+    def _omitted(self, dtype: DataType, shape: Optional[Shape], count: int) -> int:
+        """How many values TensorFlow's rule supplies. tensor_content is always whole, and a map is not TensorFlow's."""
+        if not self.reader.era.is_tensorflows or not shapes.is_known(shape) or dtype is DataType.MAP:
+            return 0
+        start, end = self.content
+        return 0 if end > start else max(0, prod(shape or ()) - count)
 
     def ends_in_values(self, tensor: Tensor, end: int) -> bool:
         """Whether the tensor's values are the only numbers, and stand in one piece before `end` as they are."""

@@ -28,16 +28,20 @@ Parts = List[Union[bytes, memoryview]]
 
 def encode_request(era: Era, request: Request) -> bytes:
     """The PredictRequest's bytes. A tensor without shape is sent without one. Raises TensorError."""
-    parts: Parts = [_spec(era, request)]
+    parts: Parts = [_spec(1, era, request)]
     _add_entries(parts, era, era.inputs, request.inputs)
+    parts += [wire.length_field(3, name.encode()) for name in request.outputs if era.is_tensorflows]
     return b"".join(parts)
 
 
-def encode_response(era: Era, outputs: Mapping[str, Tensor]) -> bytes:
+def encode_response(era: Era, outputs: Mapping[str, Tensor], answered: Optional[Request] = None) -> bytes:
     """The PredictResponse's bytes, outputs in the mapping's order. Each tensor carries a shape: the gateway refuses one
-    without. Raises TensorError."""
+    without. `answered` is the request, with the version and the signature that answer it. Raises TensorError."""
+    wanted = answered.outputs if answered is not None and answered.outputs else outputs
     parts: Parts = []
-    _add_entries(parts, era, 1, {name: shaped(tensor) for name, tensor in outputs.items()})
+    _add_entries(parts, era, 1, {name: shaped(outputs[name]) for name in wanted})
+    if era.answers_spec and answered is not None:
+        parts.append(_spec(2, era, answered))
     return b"".join(parts)
 
 
@@ -48,7 +52,8 @@ def shaped(tensor: Tensor) -> Tensor:
     return tensor._replace(shape=shapes.resolve(None, None, len(tensor.values)))
 
 
-def _spec(era: Era, request: Request) -> bytes:
+def _spec(field: int, era: Era, request: Request) -> bytes:
+    """ModelSpec {1: name, 2: Int64Value version, 3: signature_name}."""
     parts = []
     if request.model_name and 1 in era.model_spec:
         parts.append(wire.length_field(1, request.model_name.encode()))
@@ -58,7 +63,7 @@ def _spec(era: Era, request: Request) -> bytes:
         )
     if request.signature_name and 3 in era.model_spec:
         parts.append(wire.length_field(3, request.signature_name.encode()))
-    return wire.length_field(1, b"".join(parts)) if parts else b""
+    return wire.length_field(field, b"".join(parts)) if parts else b""
 
 
 def _add_entries(parts: Parts, era: Era, number: int, tensors: Mapping[str, Tensor]) -> int:

@@ -32,10 +32,12 @@ class Head(NamedTuple):
     shape: Optional[Shape]
     values: np.dtype[Any]
     length: int
+    omitted: int
 
     def tensor(self, data: wire.Buffer, start: int) -> Tensor:
         """The tensor of the entry at `start`: a view on its values."""
-        return Tensor(self.dtype, self.shape, np.frombuffer(data, self.values, self.length, start + len(self.data)))
+        values = np.frombuffer(data, self.values, self.length, start + len(self.data))
+        return Tensor(self.dtype, self.shape, values, "", self.omitted)
 
 
 _heads: Dict[_Key, Head] = {}
@@ -57,7 +59,9 @@ def remember(era: str, data: wire.Buffer, start: int, end: int, name: str, tenso
         if len(_heads) >= _MOST:
             _heads.clear()
         head = bytes(data[start : start + size])
-        _heads[_key(era, data, start, end)] = Head(head, name, tensor.dtype, tensor.shape, values.dtype, len(values))
+        _heads[_key(era, data, start, end)] = Head(
+            head, name, tensor.dtype, tensor.shape, values.dtype, len(values), tensor.omitted
+        )
 
 
 def _key(era: str, data: wire.Buffer, start: int, end: int) -> _Key:

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import wire
 from ..contract.types import DataType
+from ..errors import Violation
 from ..protocols import DATATYPES
 from . import numerics, varints
 from .encode import Parts, add_strings, packed, shaped
@@ -52,6 +53,10 @@ _CARRIERS: Dict[DataType, int] = {  # the 16-bit floats travel raw only
 _INT64 = np.dtype("<i8")
 _LENGTH_BYTES = 4
 _SIGNATURE = "signature_name"  # the parameter that names a signature, where a contract has several
+# Parameters that change no answer: what MLServer's codecs and the protocol's extension for binary data over HTTP add.
+_REQUEST_PARAMETERS = (_SIGNATURE, "content_type", "priority", "binary_data_output")
+_TENSOR_PARAMETERS = ("content_type", "binary_data", "binary_data_size")
+_MOST_REFUSED = 10  # parameters of a request that an error names
 
 _Span = Tuple[int, int]
 
@@ -66,6 +71,22 @@ class InferRequest(NamedTuple):
     id: str = ""
     outputs: Tuple[str, ...] = ()  # those that are asked for; none: all
     raw: bool = True  # values in raw_input_contents, and the answer's in raw_output_contents
+    refused: Tuple[Violation, ...] = ()  # parameters that would change the answer, and are not known here
+
+
+class _Parameter(NamedTuple):
+    """A name, and the text where the value is one."""
+
+    name: str
+    text: Optional[str]
+
+
+_OTHER_CHOICES = {
+    (1, wire.VARINT),
+    (2, wire.VARINT),
+    (4, wire.FIXED64),
+    (5, wire.VARINT),
+}  # bool, int64, double, uint64
 
 
 # Decoding -----------------------------------------------------------------------------------------------------------
@@ -80,7 +101,7 @@ def decode_request(data: wire.Buffer) -> InferRequest:
     raws: List[_Span] = []
     outputs: List[str] = []
     texts = {1: "", 2: "", 3: ""}
-    signature = ""
+    parameters = _Parameters()
     for number, kind, value, end in wire.fields(data):
         if kind != wire.LENGTH:
             continue
@@ -89,14 +110,18 @@ def decode_request(data: wire.Buffer) -> InferRequest:
         elif number == 7:
             raws.append((value, end))
         elif number == 6:
-            outputs.append(_read_output(data, value, end))
+            outputs.append(_read_output(data, value, end, parameters))
         elif number == 4:
-            name, text = _read_parameter(data, value, end, 1)
-            signature = text if name == _SIGNATURE else signature
+            parameters.add("", _read_parameter(data, value, end, 1), _REQUEST_PARAMETERS)
         elif number in texts:
             texts[number] = wire.read_text(data, value, end)
     inputs = _tensors(drafts, raws, "input")
-    return InferRequest(inputs, signature, texts[1], texts[2], texts[3], tuple(outputs), bool(raws))
+    for draft in drafts:
+        for parameter in draft.parameters:
+            parameters.add(f"inputs.{draft.name}.", parameter, _TENSOR_PARAMETERS)
+    asked = tuple(dict.fromkeys(outputs))
+    refused = tuple(parameters.refused)
+    return InferRequest(inputs, parameters.signature, texts[1], texts[2], texts[3], asked, bool(raws), refused)
 
 
 def decode_response(data: wire.Buffer) -> Dict[str, Tensor]:
@@ -128,20 +153,44 @@ def _tensors(drafts: List[_Draft], raws: List[_Span], what: str) -> Dict[str, Te
     return tensors
 
 
-def _read_output(data: wire.Buffer, start: int, end: int) -> str:
+class _Parameters:
+    """The parameters of a request: which signature they name, and those that are refused."""
+
+    def __init__(self) -> None:
+        self.signature = ""
+        self.refused: List[Violation] = []
+
+    def add(self, path: str, parameter: _Parameter, known: Tuple[str, ...]) -> None:
+        if parameter.name == _SIGNATURE and _SIGNATURE in known:
+            self.signature = parameter.text or ""
+            if parameter.text is None:
+                self._refuse(f"parameters.{_SIGNATURE}", "expected a string")
+        elif parameter.name not in known:
+            self._refuse(f"{path}parameters.{parameter.name}", f"not supported, expected one of {', '.join(known)}")
+
+    def _refuse(self, path: str, why: str) -> None:
+        if len(self.refused) < _MOST_REFUSED:
+            self.refused.append(Violation(path, why))
+
+
+def _read_output(data: wire.Buffer, start: int, end: int, parameters: _Parameters) -> str:
     """InferRequestedOutputTensor {1: name, 2: parameters}."""
     name = ""
+    found: List[_Parameter] = []
     for number, kind, value, stop in wire.fields(data, start, end, 1):
         if number == 1 and kind == wire.LENGTH:
             name = wire.read_text(data, value, stop)
         elif number == 2 and kind == wire.LENGTH:
-            _read_parameter(data, value, stop, 2)
+            found.append(_read_parameter(data, value, stop, 2))
+    for parameter in found[:_MOST_REFUSED]:
+        parameters.add(f"outputs.{name}.", parameter, _TENSOR_PARAMETERS)
     return name
 
 
-def _read_parameter(data: wire.Buffer, start: int, end: int, depth: int) -> Tuple[str, str]:
-    """The name, and the text if it is one, of an entry {1: name, 2: InferParameter {3: string_param}}."""
-    name = text = ""
+def _read_parameter(data: wire.Buffer, start: int, end: int, depth: int) -> _Parameter:
+    """An entry {1: name, 2: InferParameter {3: string_param}}."""
+    name = ""
+    text: Optional[str] = None
     for number, kind, value, stop in wire.fields(data, start, end, depth):
         if number == 1 and kind == wire.LENGTH:
             name = wire.read_text(data, value, stop)
@@ -149,20 +198,23 @@ def _read_parameter(data: wire.Buffer, start: int, end: int, depth: int) -> Tupl
             for inner, inner_kind, at, behind in wire.fields(data, value, stop, depth + 1):
                 if inner == 3 and inner_kind == wire.LENGTH:
                     text = wire.read_text(data, at, behind)
-    return name, text
+                elif (inner, inner_kind) in _OTHER_CHOICES:
+                    text = None
+    return _Parameter(name, text)
 
 
 class _Draft(Payloads):
     """An InferInputTensor or InferOutputTensor, and its contents, while they are read."""
 
     FIELDS = _CONTENTS
-    __slots__ = ("datatype", "dims", "name", "strings")
+    __slots__ = ("datatype", "dims", "name", "parameters", "strings")
 
     def __init__(self, data: wire.Buffer, start: int, end: int) -> None:
         super().__init__(data)
         self.name = self.datatype = ""
         self.dims: List[int] = []
         self.strings: List[bytes] = []
+        self.parameters: List[_Parameter] = []
         self._read(start, end)
 
     def _read(self, start: int, end: int) -> None:
@@ -175,7 +227,9 @@ class _Draft(Payloads):
                 elif number == 3:
                     self._add_dims(varints.decode(self.data, value, stop, _INT64)[: MAX_RANK + 1].tolist())
                 elif number == 4:
-                    _read_parameter(self.data, value, stop, 2)
+                    parameter = _read_parameter(self.data, value, stop, 2)
+                    if len(self.parameters) < _MOST_REFUSED:
+                        self.parameters.append(parameter)
                 elif number == 5:
                     while value < stop:
                         value = self._read_contents(value, stop)

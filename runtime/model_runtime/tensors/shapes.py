@@ -13,6 +13,11 @@ from .tensor import MAX_RANK, Shape, TensorError
 _MAX_ELEMENTS = 1 << 58  # numpy counts an array's bytes (16 for each at most) in 63 bits, whether or not a dim is 0
 
 
+def is_known(shape: Optional[Shape]) -> bool:
+    """Whether the shape leaves nothing open."""
+    return shape is not None and len(shape) <= MAX_RANK and (not shape or min(shape) >= 0)
+
+
 @lru_cache(maxsize=4096)
 def resolve(shape: Optional[Shape], dims: Optional[Shape], count: int) -> Shape:
     """The true shape of `count` values: no -1 in it, and its product is `count`. Raises TensorError where that is not certain.

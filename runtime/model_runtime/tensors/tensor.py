@@ -39,6 +39,9 @@ class Tensor(NamedTuple):
     shape: Optional[Shape]
     values: NDArray[Any]
     problem: str = ""
+    omitted: int = (
+        0  # values that the message leaves out by TensorFlow's rule: the last one again, or zeros where none came
+    )
 
 
 class ValueField(NamedTuple):

@@ -140,7 +140,7 @@ def test_a_signature_that_is_not_there_is_named(serve: Any) -> None:
     assert "expected one of plus, minus, got 'times'" in failure.value.details()
 
 
-def test_with_one_signature_whatever_name_a_request_gives_is_ignored(serve: Any) -> None:
+def test_with_one_signature_tensorflows_default_means_it(serve: Any) -> None:
     client = serve(TWO_CODE, {"name": "plus", **TWO["plus"]})
 
     assert client.predict(int64_input([5]), signature="serving_default")["y"].tolist() == [6]

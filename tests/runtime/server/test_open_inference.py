@@ -86,7 +86,7 @@ def test_the_contract_is_the_law_here_too(serve: Any) -> None:
     assert list(map(str, violations(failure.value))) == [
         "inputs.a: expected int32, got int64",
         "inputs.b: expected 4 values for shape [2, 2], got 5",
-        "outputs.product: expected one of sum, name",
+        "outputs.product: not in the contract, expected sum, name",
     ]
 
 
@@ -137,6 +137,67 @@ def test_a_type_left_open_is_the_models_fault_where_it_cannot_be_told(serve: Any
         ask(client, "ModelInfer", message("ModelInferRequest")())
 
     assert failure.value.code() is grpc.StatusCode.INTERNAL
+
+
+def test_parameters_that_nobody_knows_are_refused(serve: Any) -> None:
+    client = serve(CODE, ADD)
+    request = question(raw=False)
+    request.parameters["sequence_id"].int64_param = 3
+    request.inputs[0].parameters["shared_memory_region"].string_param = "region"
+    request.outputs.add(name="sum").parameters["classification"].int64_param = 2
+
+    with pytest.raises(grpc.RpcError) as failure:
+        ask(client, "ModelInfer", request)
+
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert {violation.path for violation in violations(failure.value)} == {
+        "parameters.sequence_id",
+        "inputs.a.parameters.shared_memory_region",
+        "outputs.sum.parameters.classification",
+    }
+
+
+def test_parameters_that_change_no_answer_are_accepted(serve: Any) -> None:
+    request = question(raw=False)
+    request.parameters["priority"].uint64_param = 1
+    request.inputs[0].parameters["content_type"].string_param = "np"
+    request.outputs.add(name="name").parameters["binary_data"].bool_param = True
+
+    assert ask(serve(CODE, ADD), "ModelInfer", request).outputs
+
+
+SEVERAL = {
+    name: {"inputs": {"x": {"shape": [-1], "type": "int64"}}, "outputs": {"y": {"shape": [-1], "type": kind}}}
+    for name, kind in (("plus", "int64"), ("half", "double"))
+}
+SEVERAL_CODE = "def plus(x):\n    return {'y': x + 1}\ndef half(x):\n    return {'y': x / 2}\n"
+
+
+def several(model: str, parameter: str = "") -> Any:
+    request = message("ModelInferRequest")(model_name=model)
+    request.inputs.add(name="x", datatype="INT64", shape=[1]).contents.int64_contents.append(4)
+    if parameter:
+        request.parameters["signature_name"].string_param = parameter
+    return request
+
+
+@pytest.mark.parametrize(("model", "parameter"), [("m/half", ""), ("m", "half"), ("m/plus", "half")])
+def test_the_models_name_or_a_parameter_names_a_signature(serve: Any, model: str, parameter: str) -> None:
+    answer = ask(serve(SEVERAL_CODE, SEVERAL, era="v0"), "ModelInfer", several(model, parameter))
+
+    assert list(answer.outputs[0].contents.fp64_contents) == [2]
+    assert answer.model_name == model
+
+
+@pytest.mark.parametrize(("model", "parameter"), [("m", ""), ("m/gone", ""), ("m", "gone")])
+def test_an_unknown_signature_is_refused_in_the_protocols_own_words(serve: Any, model: str, parameter: str) -> None:
+    with pytest.raises(grpc.RpcError) as failure:
+        ask(serve(SEVERAL_CODE, SEVERAL, era="v0"), "ModelInfer", several(model, parameter))
+
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(map(str, violations(failure.value))) == [
+        f"parameters.signature_name: expected one of plus, half, got {parameter!r}"
+    ]
 
 
 def test_half_floats_travel_raw_whatever_the_request_was(serve: Any) -> None:

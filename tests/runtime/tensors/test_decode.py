@@ -17,12 +17,14 @@ from model_runtime.tensors import (
     Era,
     Request,
     Tensor,
+    TensorError,
     array,
     decode_request,
     decode_response,
     encode_request,
     tensor,
 )
+from model_runtime.tensors.tensor import CARRIERS, VALUE_FIELDS
 
 V2, V3 = ERAS["v2"], ERAS["v3"]
 EVERY_ERA = pytest.mark.parametrize("era", ERAS.values(), ids=ERAS)
@@ -354,3 +356,66 @@ def test_dims_beyond_any_array_are_not_kept(era: Era) -> None:
 
 def test_responses_of_both_forms_are_read() -> None:
     assert list(decode_response(V3, GOLDEN_V3)) == ["a"]
+
+
+# What TensorFlow leaves out -----------------------------------------------------------------------------------------
+
+TENSORFLOWS = pytest.mark.parametrize("era", [ERAS["0.0.5"], ERAS["v2"]], ids=lambda era: era.name)
+
+
+@TENSORFLOWS
+@given(data=st.data())
+def test_values_that_are_left_out_are_supplied_as_tensorflow_does(era: Era, data: st.DataObject) -> None:
+    """For every type and any number of values: the last one again, or zeros."""
+    message = oracle.message(era, "PredictRequest")()
+    tensor = message.inputs["x"]
+    data.draw(filled(era, tensor))
+    mine = decode_request(era, message.SerializeToString()).inputs["x"]
+    if mine.omitted > 10_000 or mine.problem:
+        return
+    expected = oracle.completed(tensor)
+    if expected is None:
+        return
+    assert repr(array(mine).ravel().tolist()) == repr(expected)  # by their text: NaN
+    assert list(array(mine).shape) == oracle.reading(tensor)[1]
+
+
+@pytest.mark.parametrize("values", [[], [7], [7, 0]])
+@pytest.mark.parametrize("field", [*CARRIERS, DataType.STRING], ids=lambda dtype: dtype.label)
+def test_a_value_stands_for_the_rest_of_its_shape(field: DataType, values: list[int]) -> None:
+    message = oracle.message(ERAS["v2"], "PredictRequest")()
+    tensor = message.inputs["x"]
+    tensor.dtype = field
+    for size in (2, 3):
+        tensor.tensor_shape.dim.add(size=size)
+    carrier = "string_val" if field is DataType.STRING else VALUE_FIELDS[CARRIERS[field][0]].name
+    parts = 2 if "complex" in carrier else 1
+    sent = [b"%d" % value for value in values] if field is DataType.STRING else values * parts
+    getattr(tensor, carrier).extend(sent)
+
+    for _ in range(2):  # the second time the head of the message is known
+        got = array(decode_request(ERAS["v2"], message.SerializeToString()).inputs["x"], (2, 3))
+
+        assert got.ravel().tolist() == oracle.completed(tensor)
+
+
+def test_v3_leaves_nothing_out() -> None:
+    message = oracle.message(ERAS["v3"], "PredictRequest")()
+    message.inputs["x"].dtype = 1
+    message.inputs["x"].tensor_shape.dims.extend([2, 3])
+    message.inputs["x"].float_val.append(1)
+
+    with pytest.raises(TensorError, match=r"expected 6 values for shape \[2, 3\], got 1"):
+        array(decode_request(ERAS["v3"], message.SerializeToString()).inputs["x"])
+
+
+@pytest.mark.parametrize("sizes", [[10**12], [2**62, 2**62], [2**40, 0, 2**40]])
+def test_what_is_left_out_is_bounded_before_it_is_made(sizes: list[int]) -> None:
+    message = oracle.message(ERAS["v2"], "PredictRequest")()
+    message.inputs["x"].dtype = 1
+    for size in sizes:
+        message.inputs["x"].tensor_shape.dim.add(size=size)
+    message.inputs["x"].float_val.append(1)
+
+    with pytest.raises(TensorError, match="expected"):
+        array(decode_request(ERAS["v2"], message.SerializeToString()).inputs["x"])
