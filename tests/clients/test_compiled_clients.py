@@ -51,7 +51,7 @@ def test_go_with_health_checks_and_round_robin_lives_through_a_restart_of_the_mo
 
 
 def test_go_with_a_retry_policy_loses_no_call_to_crashes_of_others(go: Found) -> None:
-    assert go["retries"] == {"crashes": {"Internal": 3}, "lost": [], "calls": True}
+    assert go["retries"] == {"crashes": {"Internal": 3}, "lost": [], "after": 4}
 
 
 def test_go_loses_no_call_when_its_connection_is_renewed(go: Found) -> None:
