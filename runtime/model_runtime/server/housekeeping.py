@@ -30,13 +30,16 @@ class Housekeeping:
 
     def __init__(self, settings: Settings, executor: Executor, health: Health, bounds: Bounds) -> None:
         self._settings, self._executor, self._health, self._bounds = settings, executor, health, bounds
-        self._most = 0  # resident bytes
+        self._most = 0  # resident bytes; 0: any
         self._is_short = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
     def start(self) -> None:
-        self._most = memory.resident() + self._settings.max_queue_bytes + OWN_BYTES
+        if (
+            self._settings.isolation == "process"
+        ):  # else the model's memory is this process's, and says nothing of calls
+            self._most = memory.resident() + self._settings.max_queue_bytes + OWN_BYTES
         self._thread.start()
 
     def stop(self) -> None:
@@ -72,7 +75,7 @@ class Housekeeping:
 
     def _relieve(self, now: float) -> None:
         """Where too much is resident, slow requests and answers give way: grpcio does not say what it holds of each."""
-        if memory.resident() <= self._most:
+        if not self._most or memory.resident() <= self._most:
             self._is_short = False
             return
         memory.give_back()

@@ -25,7 +25,7 @@ from .observers import End, Observer
 log = logging.getLogger(__name__)
 
 STOPPING = "the runtime is stopping"
-MAX_CONTROL_ARRIVALS = 1000  # control calls whose message has not come
+MAX_ARRIVALS = 1000  # calls whose message has not come: of predictions MAX_QUEUE where that is more, and of all others
 MAX_WATCHES = 10_000
 MAX_REFLECTIONS = 2_000
 _NO_DEADLINE_SECONDS = 1e8  # grpcio reports a call without a deadline as one of some centuries
@@ -47,8 +47,8 @@ class Bounds:
     """The places of calls that are open without being predictions on their way."""
 
     def __init__(self, settings: Settings) -> None:
-        self.predictions = Places(settings.max_queue, "wait for their messages")
-        self.control = Places(MAX_CONTROL_ARRIVALS, "wait for their messages")
+        self.predictions = Places(max(MAX_ARRIVALS, settings.max_queue), "wait for their messages")
+        self.control = Places(MAX_ARRIVALS, "wait for their messages")
         self.watches = Places(MAX_WATCHES, "watch the health")
         self.reflections = Places(MAX_REFLECTIONS, "ask for reflection")
 

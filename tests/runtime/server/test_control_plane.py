@@ -230,22 +230,22 @@ def test_probes_answer_at_once_beside_a_thousand_streams_half_sent_calls_and_sat
 
 
 def test_more_half_sent_calls_than_there_are_places_starve_nobody(serve: Any) -> None:
-    client = serve(max_queue=50)
-    with attacks.half_open(port_of(client), CHECK, 1500), attacks.half_open(port_of(client), PREDICT, 200):
+    client = serve()
+    with attacks.half_open(port_of(client), CHECK, 1500), attacks.half_open(port_of(client), PREDICT, 1500):
         assert max(slowest_probe(client).values()) < SOON
         assert client.predict(X)["y"].tolist() == [1.0]
         assert len(client.runtime._bounds.control) <= 1000
-        assert len(client.runtime._bounds.predictions) <= 50
+        assert len(client.runtime._bounds.predictions) <= 1000
     assert eventually(lambda: not client.runtime._executor.open)
 
 
 def test_a_half_sent_call_that_is_driven_out_hears_why(serve: Any) -> None:
-    client = serve(max_queue=1)
+    client = serve(max_streams=2000)
     with Connection(port_of(client)) as connection:
-        first, _second = connection.begin(PREDICT), connection.begin(PREDICT)
+        streams = [connection.begin(PREDICT) for _ in range(1001)]
         connection.flush()
 
-        ending = connection.ending(first)
+        ending = connection.ending(streams[0])
 
     assert ending["grpc-status"] == str(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
     assert "wait for their messages" in ending["grpc-message"]
