@@ -73,14 +73,14 @@ def _status(code: grpc.StatusCode, reason: str, text: str) -> status_pb2.Status:
 
 
 def _bad_request(violations: tuple[errors.Violation, ...]) -> error_details_pb2.BadRequest:
-    """As many violations as fit, each cut to a part of the room, and how many are left out."""
+    """As many violations as fit, each cut to a part of the room."""
     request = error_details_pb2.BadRequest()
     left = _VIOLATIONS_BYTES
     for number, violation in enumerate(violations):
         path, message = _cut(violation.path, _VIOLATION_BYTES), _cut(violation.message, _VIOLATION_BYTES)
         left -= len(path.encode()) + len(message.encode()) + 8
         if left < 0:
-            request.field_violations.add(field="…", description=f"and {len(violations) - number} more")
+            request.field_violations.add(field="…", description=f"only the first {number} are listed")
             break
         request.field_violations.add(field=path, description=message)
     return request
