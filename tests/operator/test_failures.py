@@ -197,6 +197,8 @@ CASES = [
     Case("ImagePullFailed", {"model": {"hydrosphereImage": {"reference": "r.example.com/m:1"}}}, waits("ImagePullBackOff", PULL, "copy"), "container copy"),
     Case("ImageVolumeUnsupported", {"model": OCI}, waits("CreateContainerError", 'failed to apply OCI options: failed to mkdir "": mkdir : no such file or directory'), "failed to mkdir"),
     Case("ImageVolumeUnsupported", {"model": OCI}, warned("FailedMount", "image volume is not supported by the container runtime"), "not supported"),
+    Case("SecretMissing", {"tls": {"secretName": "s"}}, warned("FailedMount", 'MountVolume.SetUp failed for volume "tls" : secret "s" not found'), 'secret "s" not found'),
+    Case("SecretMissing", {"tls": {"secretName": "s", "clientAuth": "Require"}}, warned("FailedMount", 'MountVolume.SetUp failed for volume "tls" : references non-existent secret key: ca.crt'), "non-existent secret key: ca.crt"),
     Case("SecretMissing", {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}, waits("CreateContainerConfigError", 'secret "s" not found'), 'secret "s" not found'),
     Case("SecretMissing", {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}, waits("CreateContainerConfigError", "couldn't find key k in Secret x/s"), "couldn't find key k"),
     Case("SourceNotFound", {"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]}, waits("CreateContainerConfigError", 'configmap "c" not found'), 'configmap "c" not found'),

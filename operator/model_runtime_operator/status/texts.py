@@ -6,7 +6,10 @@ import re
 
 # What a text of the kubelet or the scheduler means; the first pattern that is found decides.
 _MEANINGS = (
-    (re.compile(r'secret "[^"]*" not found|in Secret |secret .*not found', re.IGNORECASE), "SecretMissing"),
+    (
+        re.compile(r'secret "[^"]*" not found|non-existent secret key|in Secret |secret .*not found', re.IGNORECASE),
+        "SecretMissing",
+    ),
     (re.compile(r'configmap "[^"]*" not found|non-existent config key|in ConfigMap ', re.IGNORECASE), "SourceNotFound"),
     (re.compile(r'persistentvolumeclaim "[^"]*" not found', re.IGNORECASE), "SourceNotFound"),
     (re.compile(r"subPath", re.IGNORECASE), "SourceNotFound"),
