@@ -35,7 +35,13 @@ def install(
     `base` is the working directory, for paths that the requirements name. `wheels` is a folder of wheels to install from instead
     of the package index. With a `cache`, lib is a link into it.
     """
-    job = _Job(wanted, base, Python.ask(python), wheels)
+    try:
+        return _install(_Job(wanted, base, Python.ask(python), wheels), model_dir, cache)
+    except OSError as error:
+        raise RequirementsFailed(f"{error.filename or model_dir}: {error.strerror or type(error).__name__}") from None
+
+
+def _install(job: _Job, model_dir: Path, cache: Cache | None) -> dict[str, str]:
     known = _known(model_dir / LOCK, job.key)
     if known is not None and (model_dir / LIBRARY).is_dir():
         log.info("requirements are installed already", extra={"packages": len(known)})

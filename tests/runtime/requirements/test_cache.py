@@ -159,3 +159,16 @@ def test_without_a_place_there_is_no_cache(home: str, monkeypatch: pytest.Monkey
         assert cache is None
     with user_cache(enabled=False) as cache:
         assert cache is None
+
+
+def test_a_place_that_cannot_be_written_to_ends_run_with_one_line(project: Path) -> None:
+    folder = project / "cache" / "model-runtime" / "requirements"
+    ran(started(project))
+    [lock] = folder.glob("*.lock")
+    lock.unlink()
+    lock.mkdir()
+
+    process = started(project)
+    _, log = process.communicate(timeout=100)
+
+    assert (process.returncode, "Traceback" in log, str(lock) in log) == (6, False, True), log
