@@ -55,6 +55,8 @@ def test_triton_calls_asynchronously(triton: Found) -> None:
         ("deadline", "DEADLINE_EXCEEDED", ""),
         ("output", "INVALID_ARGUMENT", "outputs.gone: not in the contract, expected y"),
         ("trace", "UNIMPLEMENTED", ""),
+        ("classes", "INVALID_ARGUMENT", "classification"),
+        ("shared memory", "UNIMPLEMENTED", ""),
     ],
 )
 def test_triton_sees_what_is_wrong(triton: Found, check: str, code: str, text: str) -> None:
@@ -133,6 +135,18 @@ def test_tensorflow_chooses_a_signature(tensorflow: Found) -> None:
     assert tensorflow["several_signatures"]["double"] == [4]
     assert tensorflow["several_signatures"]["negate"] == [-2]
     assert tensorflow["several_signatures"]["gone"][0] == "INVALID_ARGUMENT"
+
+
+def test_tensorflow_sends_one_value_for_a_larger_shape_and_none_for_zeros(tensorflow: Found) -> None:
+    assert tensorflow["one_value_for_a_shape"] == []  # those that were refused, or came back otherwise
+
+
+def test_tensorflow_filters_the_outputs(tensorflow: Found) -> None:
+    assert tensorflow["output_filter"] == ["bool_out", "int8_out"]
+
+
+def test_tensorflow_reads_which_model_answered(tensorflow: Found) -> None:
+    assert tensorflow["model_spec"] == ["mine", "double"]
 
 
 def test_tensorflow_sees_what_is_wrong(tensorflow: Found) -> None:
