@@ -60,7 +60,7 @@ def test_thousands_of_violations_still_fit_into_a_trailer(serve: Any) -> None:
     error = failure(serve(), {f"input é {number}": X["x"] for number in range(3000)})
 
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert clients.violations(error)[-1].message.endswith("more")
+    assert "more" in clients.violations(error)[-1].message
 
 
 def test_bytes_that_are_no_request_are_the_clients_fault(serve: Any) -> None:
@@ -216,8 +216,10 @@ def test_a_number_that_the_declared_type_cannot_hold_is_refused(serve: Any) -> N
     assert "expected int32, got 3000000000 which int32 cannot hold" in error.details()
 
 
-def leaves(kind: type) -> list[type]:
-    return [leaf for child in kind.__subclasses__() for leaf in leaves(child)] or [kind]
+def leaves(kind: type[Exception]) -> list[type[Exception]]:
+    """Ours alone: tests define errors of their own."""
+    ours = [below for below in kind.__subclasses__() if below.__module__ == errors.__name__]
+    return [leaf for below in ours for leaf in leaves(below)] or [kind]
 
 
 def test_every_kind_of_error_has_a_status_or_an_exit_status() -> None:
