@@ -154,8 +154,13 @@ def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int
 def _shared_page() -> int:
     """A descriptor of a page of memory; where the system has none without a file, of a file without a name."""
     page = -1
-    with contextlib.suppress(AttributeError, PermissionError, NotImplementedError):
+    try:
         page = os.memfd_create("model-runtime")
+    except AttributeError:  # not Linux
+        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES):  # an old kernel, or a sandbox
+            raise
     if page < 0:
         with tempfile.TemporaryFile() as file:
             page = os.dup(file.fileno())
