@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import Collection, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Collection, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 Payload = Union[bytes, bytearray, memoryview]
 
@@ -74,8 +74,8 @@ class Channel:
         except BlockingIOError:
             return some
 
-    def receive(self) -> List[Frame]:
-        """What has arrived: at least one frame, for which it waits.
+    def receive(self, wait: Optional[Callable[[], object]] = None) -> List[Frame]:
+        """What has arrived: at least one frame, for which it waits. `wait` is called before each read that may block.
 
         Raises EOFError when the other side is gone, and ChannelError for what is not a frame.
         """
@@ -83,6 +83,8 @@ class Channel:
             frames, self._rest = self._split(self._rest, None)
             return frames
         while True:
+            if wait is not None:
+                wait()
             frames, self._rest = self._split(self._rest + self._received(0), None)
             if frames:
                 return frames

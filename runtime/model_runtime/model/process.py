@@ -13,6 +13,7 @@ import json
 import logging
 import mmap
 import os
+import select
 import socket
 import sys
 import threading
@@ -144,6 +145,8 @@ class _Server:
         self._shared = mmap.mmap(config.shared, mmap.PAGESIZE)
         self._waiting: Deque[Frame] = deque()
         self._limit = predictor.batch_limit
+        self._readable = select.poll()  # an interrupt of the main thread is raised here, where no bytes are lost by it
+        self._readable.register(channel.stream, select.POLLIN)
         self._max_bytes = config.max_message_bytes
         self._send_lock = threading.Lock()
         self._own_process = os.getpid()
@@ -162,7 +165,7 @@ class _Server:
                 log.warning("the model interrupted its process", exc_info=True)
 
     def _arrived(self) -> List[Frame]:
-        frames = [] if self._waiting else self._channel.receive()
+        frames = [] if self._waiting else self._channel.receive(self._readable.poll)
         if self._waiting or any(len(frame.payload) > _LONG_BYTES for frame in frames):
             held = sum(len(frame.payload) for frame in (*self._waiting, *frames))
             frames += self._channel.receive_waiting(READ_AHEAD_BYTES - held)
