@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -155,6 +157,33 @@ def test_a_secret_that_is_replaced_is_served_without_a_restart(
 
             assert served_serial(program.port, authority.ca) == 1002
             assert client.predict(X)["y"].tolist() == [1.0]  # who is connected stays so
+
+
+def test_handshakes_in_the_middle_of_a_renewal_never_see_half_of_it(
+    tmp_path: Path, authority: Authority, mounted: Mounted
+) -> None:
+    pairs = [authority.issue(f"server-{serial}", serial=serial) for serial in (1001, 1002)]
+    enough = threading.Event()
+
+    def renew() -> None:
+        for number in itertools.count():
+            if enough.is_set():
+                return
+            cert, key = pairs[number % 2]
+            mounted.write(tls_crt=cert, tls_key=key, ca_crt=authority.ca)
+
+    cert, key = (mounted.folder / name for name in ("tls.crt", "tls.key"))
+    runtime = RuntimeManager(
+        model_directory(tmp_path / "m"), 0, settings=Settings(tls_cert_file=cert, tls_key_file=key)
+    )
+    with runtime:
+        renewing = threading.Thread(target=renew)
+        renewing.start()
+        try:
+            assert {served_serial(runtime.port, authority.ca) for _ in range(300)} == {1001, 1002}
+        finally:
+            enough.set()
+            renewing.join()
 
 
 def test_health_is_answered_without_tls_and_nothing_else_is(tmp_path: Path, mounted: Mounted) -> None:
