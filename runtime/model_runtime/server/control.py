@@ -11,7 +11,7 @@ from collections.abc import Callable
 import grpc
 
 from .. import wire
-from ..errors import InvalidRequest, UnknownService
+from ..errors import InvalidRequest, PredictionError, UnknownService
 from . import health
 from .engine import Done, Result, Stream
 from .health import Health, Status, Subscription
@@ -63,6 +63,8 @@ class Watcher:
     A watcher that does not read costs its one message, and delays nobody.
     """
 
+    is_busy = False
+
     def __init__(self, stream: Stream, state: Health) -> None:
         self._stream, self._state = stream, state
         self._lock = threading.Lock()  # of what follows; never held while something is sent
@@ -90,6 +92,9 @@ class Watcher:
             self._is_sending = False
         self._tell()
 
+    def expire(self, error: PredictionError) -> None:
+        self._stream.end(error)
+
     def closed(self) -> None:
         if self._subscription is not None:
             self._subscription.close()
@@ -108,6 +113,8 @@ class Watcher:
 class Reflecting:
     """Answers one stream of reflection: a question, its answer, the next question."""
 
+    is_busy = False
+
     def __init__(self, stream: Stream, reflection: Reflection) -> None:
         self._stream, self._reflection = stream, reflection
 
@@ -122,6 +129,9 @@ class Reflecting:
 
     def sent(self) -> None:
         self._stream.receive()
+
+    def expire(self, error: PredictionError) -> None:
+        self._stream.end(error)
 
     def closed(self) -> None:
         """Nothing is kept for a stream."""

@@ -59,11 +59,16 @@ class Asked(Protocol):
 class Stream(Protocol):
     """An open stream, as its receiver sees it. No method blocks."""
 
+    context: Any  # a grpc.ServicerContext
+
     def receive(self) -> None:
         """Asks for the next message. At most one is asked for at a time."""
 
     def send(self, message: bytes) -> None:
         """Sends a message; `sent` of the receiver is called when the next may be. At most one is on its way at a time."""
+
+    def hold(self, size: int) -> None:
+        """Counts so many bytes of answers that the client has not taken, in place of those that were counted before."""
 
     def end(self, error: PredictionError | None = None) -> None:
         """Ends the stream with the error's status, or OK."""
@@ -72,12 +77,20 @@ class Stream(Protocol):
 class Receiver(Protocol):
     """What answers one stream. Its methods are called in grpcio's polling thread and must not block."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a stop should wait for it."""
+        ...
+
     def received(self, message: bytes) -> None: ...
 
     def finished(self) -> None:
         """The client sends no more."""
 
     def sent(self) -> None: ...
+
+    def expire(self, error: PredictionError) -> None:
+        """The stream should end with this error, as soon as that loses nothing. From any thread."""
 
     def closed(self) -> None:
         """The stream is over, however it ended."""
@@ -111,7 +124,7 @@ class Places:
         """Ends those that have been here since `before`, a time of the monotonic clock. From any thread."""
         for call in list(self._calls):
             if call.since < before:
-                call.answer(error)
+                call.expire(error)
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -264,8 +277,8 @@ class Direct(ThreadPoolExecutor):
                 call.cancel()
 
     def busy_ports(self, before: float) -> set[int]:
-        """The clients' ports of the unary calls that began before then and have not ended."""
-        calls = [call for call in list(self.open) if call.since < before and not isinstance(call, _Stream)]
+        """The clients' ports of the calls that began before then, have not ended, and still have an answer to come."""
+        calls = [call for call in list(self.open) if call.since < before and call.is_busy]
         peers = [call.context.peer() for call in calls]
         return {int(port) for peer in peers if (port := peer.rpartition(":")[2]).isdecimal()}
 
@@ -363,6 +376,14 @@ class _Call:
             self.ended = time.monotonic()
             _server._status(self._event, state, result)
 
+    @property
+    def is_busy(self) -> bool:
+        return True
+
+    def expire(self, error: PredictionError) -> None:
+        """Ends the call with the error; a stream first answers what it was asked."""
+        self.answer(error)
+
     def cancel(self) -> None:
         """Ends the call at once, whatever its caller does. (It may hear CANCELLED: for those that do not read alone.)"""
         self._event.call.cancel()
@@ -423,8 +444,24 @@ class _Stream(_Call):
             )
             state.due.add(_server._SEND_MESSAGE_TOKEN)
 
+    def hold(self, size: int) -> None:
+        with self._state.condition:
+            if not _server._is_rpc_state_active(self._state):
+                return
+            self._engine.departures.discard(self)
+            if size > LARGE_BYTES:
+                self._engine.departures.add(self, size)
+            self.ended = time.monotonic() if size > LARGE_BYTES else float("inf")
+
     def end(self, error: PredictionError | None = None) -> None:
         self.answer(error)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._receiver.is_busy
+
+    def expire(self, error: PredictionError) -> None:
+        self._receiver.expire(error)
 
     def _sent(self, send_message: Callable[[Any], Any], event: Any) -> Any:
         finished = send_message(event)

@@ -27,6 +27,7 @@ from .housekeeping import Housekeeping
 from .inflation import Inflater
 from .methods import Bounds, Gate, Predict, handlers
 from .observers import Observer
+from .statistics import Statistics
 from .stopping import Stop
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class RuntimeManager:
         if direct is not None:
             direct.inflater = Inflater(self.settings.max_message_bytes, self._gate.check)
         self._housekeeping = Housekeeping(self.settings, self._executor, self._health, self._bounds)
+        self._statistics = Statistics()
         self._observers: tuple[Observer, ...] = ()
         self._tracing: Tracing | None = None
         self._server: grpc.Server | None = None
@@ -225,7 +227,9 @@ class RuntimeManager:
             options=options.of_port(self.settings, inflates=limit is None),
             maximum_concurrent_rpcs=limit,
         )
-        table = handlers(self._predict, contract, self._health, self._executor, self._control, self._bounds)
+        table = handlers(
+            self._predict, contract, self._health, self._executor, self._control, self._bounds, self._statistics
+        )
         server.add_generic_rpc_handlers((table,))
         return server
 
@@ -235,7 +239,7 @@ class RuntimeManager:
 
     def _make_observers(self, host: Host) -> tuple[Observer, ...]:
         """Metrics and tracing, where they are asked for. Neither costs anything where they are not."""
-        observers: list[Observer] = []
+        observers: list[Observer] = [self._statistics]
         if self.settings.metrics_port:
             from .metrics import Metrics
 

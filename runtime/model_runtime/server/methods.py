@@ -17,10 +17,11 @@ from ..outcome import Outcome
 from ..protocols import PROTOCOLS
 from ..settings import Settings
 from ..supervisor.host import Cancellation, Done
-from . import control, open_inference, reflection
+from . import control, infer_stream, open_inference, reflection, tensorflow_serving
 from .engine import Asked, Behaviour, Departures, Places, Result, Streaming
 from .health import Health
 from .observers import End, Observer
+from .statistics import Statistics
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ STOPPING = "the runtime is stopping"
 MAX_ARRIVALS = 1000  # calls whose message has not come: of predictions MAX_QUEUE where that is more, and of all others
 MAX_WATCHES = 10_000
 MAX_REFLECTIONS = 2_000
+MAX_INFERENCES = 1_000  # streams of predictions
 _NO_DEADLINE_SECONDS = 1e8  # grpcio reports a call without a deadline as one of some centuries
 
 Submit = Callable[[str, bytes, "float | None", Cancellation, Done], None]
@@ -51,14 +53,15 @@ class Bounds:
         self.control = Places(MAX_ARRIVALS, "wait for their messages")
         self.watches = Places(MAX_WATCHES, "watch the health")
         self.reflections = Places(MAX_REFLECTIONS, "ask for reflection")
+        self.inferences = Places(MAX_INFERENCES, "are streams of predictions")
 
     @property
     def arriving(self) -> tuple[Places, Places]:
         return self.predictions, self.control
 
     @property
-    def streams(self) -> tuple[Places, Places]:
-        return self.watches, self.reflections
+    def streams(self) -> tuple[Places, ...]:
+        return self.watches, self.reflections, self.inferences
 
 
 def handlers(
@@ -68,14 +71,20 @@ def handlers(
     executor: ThreadPoolExecutor,
     control_executor: ThreadPoolExecutor,
     bounds: Bounds,
+    statistics: Statistics,
 ) -> Handlers:
     """The table: path to handler."""
     table = {
         path: _unary(Behaviour(control.Plain(answer), control_executor, bounds.control))
-        for path, answer in _answers(contract, health).items()
+        for path, answer in _answers(contract, health, statistics).items()
     }
     for protocol in PROTOCOLS.values():
         table[protocol.path] = _unary(Behaviour(predict(protocol.path), executor, bounds.predictions))
+    infer = predict(PROTOCOLS["open-inference"].path)
+    stream = Streaming(
+        lambda opened: infer_stream.Inferring(opened, infer), executor, bounds.predictions, bounds.inferences
+    )
+    table[infer_stream.PATH] = grpc.stream_stream_rpc_method_handler(stream)
     watch = Streaming(lambda stream: control.Watcher(stream, health), control_executor, bounds.control, bounds.watches)
     table[control.WATCH] = grpc.unary_stream_rpc_method_handler(watch)
     reflect = Streaming(
@@ -86,14 +95,15 @@ def handlers(
     return Handlers(table)
 
 
-def _answers(contract: Contract, health: Health) -> dict[str, control.Answer]:
+def _answers(contract: Contract, health: Health, statistics: Statistics) -> dict[str, control.Answer]:
     """What is answered from memory."""
     promise = discovery.write(contract)
     answers: dict[str, control.Answer] = {
         discovery.PATH: lambda _request: promise,
         control.CHECK: control.check(health),
         control.LIST: control.statuses(health),
-        **open_inference.answers(contract, health),
+        **open_inference.answers(contract, health, statistics),
+        **tensorflow_serving.answers(contract, health),
     }
     for protocol in PROTOCOLS.values():
         if protocol.status:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import subprocess
+import time
 from typing import Any
 
 import grpc
@@ -290,3 +292,150 @@ def test_nvidias_client_is_answered(serve: Any) -> None:
         "None",
         "StatusCode.INVALID_ARGUMENT inputs.a: expected int32, got nothing",
     ]
+
+
+# What is asked beside predictions -----------------------------------------------------------------------------------
+
+
+def test_metadata_shows_every_signature(serve: Any) -> None:
+    client = serve(SEVERAL_CODE, SEVERAL, era="v0")
+    plain = ask(client, "ModelMetadata", message("ModelMetadataRequest")(name="m"))
+    half = ask(client, "ModelMetadata", message("ModelMetadataRequest")(name="m/half", version="7"))
+
+    assert sorted(plain.properties) == ["signature:half", "signature:plus"]
+    assert (list(plain.versions), list(plain.inputs)) == (["1"], [])
+    assert (half.name, list(half.versions), half.outputs[0].datatype) == ("m/half", ["7"], "FP64")
+
+
+def test_the_configuration_is_the_contracts(serve: Any) -> None:
+    config = ask(serve(CODE, ADD), "ModelConfig", message("ModelConfigRequest")(name="m")).config
+
+    assert (config.name, config.max_batch_size) == ("m", 0)
+    assert [(each.name, each.data_type, list(each.dims)) for each in config.input] == [("a", 8, []), ("b", 11, [-1, 2])]
+    assert [(each.name, each.data_type, list(each.dims)) for each in config.output] == [
+        ("sum", 11, [-1, 2]),
+        ("name", 13, []),
+    ]
+
+
+def test_statistics_count_what_happened(serve: Any) -> None:
+    client = serve(CODE, ADD)
+    for _ in range(3):
+        ask(client, "ModelInfer", question(raw=True))
+    with pytest.raises(grpc.RpcError):
+        ask(client, "ModelInfer", message("ModelInferRequest")())
+
+    [found] = ask(client, "ModelStatistics", message("ModelStatisticsRequest")()).model_stats
+
+    stats = found.inference_stats
+    assert (found.inference_count, found.execution_count, stats.success.count, stats.fail.count) == (3, 3, 3, 1)
+    assert 0 < stats.compute_infer.ns < stats.success.ns
+    assert stats.queue.ns + stats.compute_input.ns + stats.compute_infer.ns <= stats.success.ns + 3
+    assert abs(found.last_inference / 1000 - time.time()) < 60
+
+
+def test_the_repository_holds_the_one_model(serve: Any) -> None:
+    [found] = ask(serve(CODE, ADD), "RepositoryIndex", message("RepositoryIndexRequest")(ready=True)).models
+
+    assert (found.name, found.version, found.state, found.reason) == ("model", "1", "READY", "")
+
+
+@pytest.mark.parametrize(
+    "method", ["SystemSharedMemoryRegister", "CudaSharedMemoryStatus", "RepositoryModelLoad", "TraceSetting"]
+)
+def test_what_is_not_served_is_refused_with_a_reason(serve: Any, method: str) -> None:
+    with pytest.raises(grpc.RpcError, match=f"{method} is not served: ") as failure:
+        serve(CODE, ADD).channel.unary_unary(f"/{SERVICE}/{method}")(b"", timeout=10)
+
+    assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# Streams ------------------------------------------------------------------------------------------------------------
+
+ECHO = {
+    "name": "echo",
+    "inputs": {"x": {"shape": [-1], "type": "int64"}},
+    "outputs": {"y": {"shape": [-1], "type": "int64"}},
+}
+MOODY = """
+import time
+def echo(x):
+    if x[0] < 0:
+        raise ValueError("a bad mood")
+    if x[0] == 1000:
+        time.sleep(1.5)
+    return {"y": x}
+"""
+
+
+def stream(client: Any, requests: Any, timeout: float | None = 30) -> Any:
+    answer = message("ModelStreamInferResponse")
+    call = client.channel.stream_stream(
+        f"/{SERVICE}/ModelStreamInfer", lambda sent: sent.SerializeToString(), answer.FromString
+    )
+    return call(requests, timeout=timeout)
+
+
+def numbered(value: int, count: int = 1) -> Any:
+    request = message("ModelInferRequest")(model_name="m", id=str(value))
+    request.inputs.add(name="x", datatype="INT64", shape=[count])
+    request.raw_input_contents.append(value.to_bytes(8, "little", signed=True) * count)
+    return request
+
+
+def test_a_stream_is_answered_in_order_and_outlives_its_errors(serve: Any) -> None:
+    sent = [*range(50), -1, *range(51, 60)]
+
+    answers = list(stream(serve(MOODY, ECHO), map(numbered, sent)))
+
+    assert [answer.infer_response.id for answer in answers] == list(map(str, sent))
+    failed = [answer for answer in answers if answer.error_message]
+    assert [answer.infer_response.id for answer in failed] == ["-1"]
+    assert failed[0].error_message.startswith("INTERNAL: ")
+    assert "ValueError: a bad mood" in failed[0].error_message
+    values = [int.from_bytes(answer.infer_response.raw_output_contents[0], "little") for answer in answers[:50]]
+    assert values == sent[:50]
+
+
+def test_a_stream_of_large_answers_is_taken_whole(serve: Any) -> None:
+    answers = list(stream(serve(MOODY, ECHO), (numbered(value, 100_000) for value in range(20))))
+
+    assert [len(answer.infer_response.raw_output_contents[0]) for answer in answers] == [800_000] * 20
+
+
+def test_bytes_that_are_no_request_cost_one_answer_of_the_stream(serve: Any) -> None:
+    client = serve(MOODY, ECHO)
+    call = client.channel.stream_stream(
+        f"/{SERVICE}/ModelStreamInfer", None, message("ModelStreamInferResponse").FromString
+    )
+
+    first, second = call(iter([b"\xff", numbered(3).SerializeToString()]), timeout=20)
+
+    assert first.error_message.startswith("INVALID_ARGUMENT: the request is no ModelInferRequest")
+    assert (second.error_message, second.infer_response.id) == ("", "3")
+
+
+def test_a_client_that_leaves_its_stream_costs_nothing(serve: Any) -> None:
+    client = serve(MOODY, ECHO)
+    for _ in range(20):
+        stream(client, iter([numbered(1), numbered(2)])).cancel()
+
+    assert [answer.infer_response.id for answer in stream(client, iter([numbered(3)]))] == ["3"]
+
+
+def test_a_stop_answers_what_a_stream_asked(serve: Any) -> None:
+    client = serve(MOODY, ECHO)
+    waiting: queue.Queue[Any] = queue.Queue()
+    waiting.put(numbered(1000))
+    answers = stream(client, iter(waiting.get, None))
+    time.sleep(0.5)
+
+    began = time.monotonic()
+    client.runtime.stop()
+
+    assert next(answers).infer_response.id == "1000"
+    with pytest.raises(grpc.RpcError) as failure:
+        next(answers)
+    assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert time.monotonic() - began < 10
+    waiting.put(None)

@@ -131,3 +131,62 @@ def test_the_default_is_meant_by_no_name_where_there_are_several(serve: Any, nam
 
     assert list(answer.outputs["y"].int64_val) == [value]
     assert answer.model_spec.signature_name == (name or "serving_default")
+
+
+def test_the_metadata_holds_every_signature(serve: Any) -> None:
+    client = serve(SEVERAL_CODE, SEVERAL, era="v0")
+    request = message("tensorflow.serving.GetModelMetadataRequest")(metadata_field=["signature_def"])
+    request.model_spec.name = "mine"
+
+    answer = ask(client, request, "tensorflow.serving.GetModelMetadataResponse", f"/{SERVICE}/GetModelMetadata")
+
+    found = message("tensorflow.serving.SignatureDefMap")()
+    assert answer.metadata["signature_def"].Unpack(found)
+    assert (answer.model_spec.name, answer.model_spec.version.value) == ("mine", 1)
+    assert sorted(found.signature_def) == ["negate", "serving_default"]
+    definition = found.signature_def["negate"]
+    assert (definition.inputs["x"].dtype, [dim.size for dim in definition.inputs["x"].tensor_shape.dim]) == (9, [-1])
+    assert (list(definition.outputs), definition.method_name) == (["y"], "tensorflow/serving/predict")
+
+
+@pytest.mark.parametrize("fields", [[], ["graph"], ["signature_def", "graph"]])
+def test_other_metadata_is_refused(serve: Any, fields: list[str]) -> None:
+    request = message("tensorflow.serving.GetModelMetadataRequest")(metadata_field=fields)
+    response = "tensorflow.serving.GetModelMetadataResponse"
+
+    failure = refused(serve(CODE, ADD), request, response=response, path=f"/{SERVICE}/GetModelMetadata")
+
+    assert failure.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "metadata_field: expected signature_def, got " in failure.details()
+
+
+def model_status(client: Any, **spec: Any) -> Any:
+    request = message("tensorflow.serving.GetModelStatusRequest")()
+    request.model_spec.name = "mine"
+    for name, value in spec.items():
+        getattr(request.model_spec, name).value = value
+    path = "/tensorflow.serving.ModelService/GetModelStatus"
+    [found] = ask(client, request, "tensorflow.serving.GetModelStatusResponse", path).model_version_status
+    return found
+
+
+def test_the_status_is_that_of_the_model(serve: Any) -> None:
+    client = serve(CODE, ADD)
+
+    assert (model_status(client).version, model_status(client).state) == (1, 30)
+    assert model_status(client, version=7).version == 7
+
+
+def test_the_status_says_why_a_model_cannot_serve(serve: Any) -> None:
+    found = model_status(serve("raise ValueError('no weights')\n", ADD))
+
+    assert (found.state, found.status.error_code) == (50, 14)
+    assert "no weights" in found.status.error_message
+
+
+@pytest.mark.parametrize("method", ["Classify", "Regress", "MultiInference"])
+def test_methods_of_graphs_are_refused_with_a_reason(serve: Any, method: str) -> None:
+    failure = refused(serve(CODE, ADD), predict_request([], [1.0]), path=f"/{SERVICE}/{method}")
+
+    assert failure.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert f"{method} takes tf.Example" in failure.details()
