@@ -21,6 +21,7 @@ PROCESS_NAMES = ("", "liveness", SERVICE)
 
 MODEL_NAMES = (
     *(protocol.service for protocol in PROTOCOLS.values()),
+    "tensorflow.serving.ModelService",
     "tensorflow.serving",
     "PredictionService",
     "readiness",

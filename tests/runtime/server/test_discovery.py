@@ -19,6 +19,7 @@ X = {"x": tensors.tensor(np.array([1.0]))}
 SERVICES = {
     "hydrosphere.tensorflow.serving.PredictionService",
     "tensorflow.serving.PredictionService",
+    "tensorflow.serving.ModelService",
     "hydrosphere.serving.runtime.PredictionService",
     "inference.GRPCInferenceService",
     "model_runtime.v1.ContractService",
@@ -62,7 +63,7 @@ def test_a_client_that_knows_nothing_can_build_a_request_from_reflection(serve: 
         for service in sorted(SERVICES)
     }
 
-    assert methods["tensorflow.serving.PredictionService"] == ["Predict", "Status"]
+    assert methods["tensorflow.serving.PredictionService"] == ["GetModelMetadata", "Predict", "Status"]
     assert methods["hydrosphere.serving.runtime.PredictionService"] == ["Predict"]
     request = pool.FindMessageTypeByName("hydrosphere.tensorflow.serving.PredictRequest")
     assert request.fields_by_name["inputs"].number == 2
