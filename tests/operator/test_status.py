@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from operating import CPU_REQUEST, Operator, World, eventually, runtime
 
 from model_runtime_operator import spec, status
 from model_runtime_operator.status import Observed, Outcome
-from model_runtime_operator.status.texts import refused, says_the_same
+from model_runtime_operator.status.texts import last_words, refused, says_the_same
 
 NOW = "2026-01-01T12:00:00Z"
 REVISION = {"deployment.kubernetes.io/revision": "1"}
@@ -279,6 +280,16 @@ FORBIDDEN = 'pods "adder-1" is forbidden: '
 )
 def test_what_is_forbidden_is_a_limit_or_a_policy_by_who_says_it(text: str, word: str) -> None:
     assert refused(403, text) == word
+
+
+def test_a_long_message_begins_with_a_whole_word() -> None:
+    text = " ".join(f"word{number}" for number in range(1000))
+
+    assert last_words("short and whole") == "short and whole"
+    assert re.fullmatch(r"word\d+( word\d+)*", last_words(text))
+    assert re.fullmatch(r"line \d+(\nline \d+)*", last_words("\n".join(f"line {number}" for number in range(1000))))
+    assert len(last_words(text)) <= 1000
+    assert last_words("x" * 3000) == "x" * 1000
 
 
 # With the real controllers -----------------------------------------------------------------------------------------------

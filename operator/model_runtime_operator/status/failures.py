@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ..vocabulary import REASONS, Problem, problem
 from .observed import Object, Observed, condition, event_time, is_departed, is_ready, seconds
-from .texts import meaning, refused
+from .texts import last_words, meaning, refused
 
 _PULL = {
     "ErrImagePull",
@@ -188,7 +188,7 @@ def _of_end(ended: Object, container: Object, pod: Object, observed: Observed, w
     elif probes and code in _KILLED:
         yield problem("ProbeFailed", f"{where}: {probes[-1]['message']}")
     elif code or _is_looping(container):
-        tail = message[-1000:] or ended.get("reason") or "no message"
+        tail = last_words(message) or ended.get("reason") or "no message"
         otherwise = _STEPS.get(container["name"], "CrashLoop")
         yield problem(otherwise, f"{where}: ended with exit code {code}: {tail}")
 

@@ -23,6 +23,9 @@ _MEANINGS = (
     ),
 )
 
+_TAIL = 1000  # characters of a container's last message
+_KUBELET_TAIL = 2048  # bytes of a log that the kubelet takes for a message
+
 _BY_POLICY = re.compile(r"denied (the )?request|violates PodSecurity")
 # Each violation of a ResourceQuota or a LimitRange, as their admission plugins write it; several stand in brackets.
 _BY_LIMIT = re.compile(
@@ -53,6 +56,13 @@ def refused(code: int, message: str) -> str:
     if _BY_LIMIT.search(message):
         return "QuotaExceeded"
     return "AdmissionDenied" if code == 403 else "ObjectRefused"
+
+
+def last_words(text: str) -> str:
+    """The end of a text, from the beginning of a word. The kubelet cuts logs anywhere."""
+    if len(text) <= _TAIL and len(text.encode()) < _KUBELET_TAIL:
+        return text
+    return text[-_TAIL:].partition("\n" if "\n" in text[-_TAIL : -_TAIL // 2] else " ")[2] or text[-_TAIL:]
 
 
 def says_the_same(old: str, new: str) -> bool:

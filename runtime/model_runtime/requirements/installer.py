@@ -67,7 +67,7 @@ def run(words: list[str], *, folder: Path, room: Path, limits: Limits, secrets: 
         if process.stdout:
             process.stdout.close()
     if process.returncode:
-        raise RequirementsFailed(f"requirements {name} cannot be installed: {watch.words[-1500:]}")
+        raise RequirementsFailed(f"requirements {name} cannot be installed: {watch.last_words(1500)}")
 
 
 class _Watch:
@@ -88,9 +88,10 @@ class _Watch:
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
         self._began = self._heard = self._measured = time.monotonic()
 
-    @property
-    def words(self) -> str:
-        return " ".join(self._last)
+    def last_words(self, limit: int) -> str:
+        """The end of what was printed, from the beginning of a word."""
+        text = " ".join(self._last)
+        return text if len(text) <= limit else text[-limit:].partition(" ")[2] or text[-limit:]
 
     def follow(self) -> None:
         for line in self._lines():
@@ -126,7 +127,7 @@ class _Watch:
         if now - self._began > self._limits.timeout_seconds:
             raise RequirementsFailed(
                 f"requirements {self._name} are not installed after {self._limits.timeout_seconds} s"
-                f" (INSTALL_TIMEOUT_SECONDS): {self.words[-1000:]}"
+                f" (INSTALL_TIMEOUT_SECONDS): {self.last_words(1000)}"
             )
         if now - self._measured > _MEASURE_SECONDS:
             self._measured = now
