@@ -123,6 +123,8 @@ def _settings(file: Path, spec: Mapping[str, Any]) -> dict[str, str]:
     chosen = {path: (name, value) for (path, name), value in given.items() if value is not None}
     for path, (name, value) in chosen.items():
         problem = settings.problem(name, _text(value))
+        if name == "BATCH_MAX_SIZE" and (problem or value == 0):  # 0 is the setting's own word for an absent field
+            problem = "expected a whole number from 1 to 255"
         if problem or isinstance(value, bool) is not (name == "WARMUP") or isinstance(value, str):
             raise SourceError(f"{file}: spec.{path}: {problem or 'expected another type'}, got {value!r}")
     return {name: _text(value) for name, value in chosen.values()}

@@ -238,6 +238,7 @@ def test_aliases_that_are_no_bomb_are_read(tmp_path: Path) -> None:
         ({"processes": 0}, "spec.processes: expected a whole number from 1 to 256, got 0"),
         ({"processes": "2"}, "spec.processes: expected another type, got '2'"),
         ({"batching": {"maxSize": 1.5}}, "spec.batching.maxSize: expected a whole number from 1 to 255, got 1.5"),
+        ({"batching": {"maxSize": 0}}, "spec.batching.maxSize: expected a whole number from 1 to 255, got 0"),
         ({"batching": 5}, "spec.batching: expected a mapping, got 5"),
         ({"batchin": {}}, "spec.batchin: no such field, did you mean 'batching'?"),
         ({"warmup": {"enabled": "yes"}}, "spec.warmup.enabled: expected true or false, got 'yes'"),
