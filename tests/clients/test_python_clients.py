@@ -66,6 +66,18 @@ def test_triton_sees_what_is_wrong(triton: Found, check: str, code: str, text: s
     assert text in message
 
 
+def test_triton_predicts_on_a_stream(triton: Found) -> None:
+    assert triton["streamed"] == [2 * value for value in range(20)]
+
+
+def test_triton_reads_config_statistics_and_index(triton: Found) -> None:
+    found = triton["management"]
+
+    assert found["config"].keys() == triton["metadata"]["inputs"].keys()
+    assert all(dims == [-1] for _, dims in found["config"].values())
+    assert (found["counted"], found["index"]) == (True, [[True, "READY"]])
+
+
 # kserve ---------------------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +159,13 @@ def test_tensorflow_filters_the_outputs(tensorflow: Found) -> None:
 
 def test_tensorflow_reads_which_model_answered(tensorflow: Found) -> None:
     assert tensorflow["model_spec"] == ["mine", "double"]
+
+
+def test_tensorflow_reads_metadata_and_status(tensorflow: Found) -> None:
+    side = {"inputs": {"x": "int64"}, "outputs": {"y": "int64"}}
+
+    assert tensorflow["metadata"] == {"double": side, "negate": side}
+    assert tensorflow["status"] == ["AVAILABLE"]
 
 
 def test_tensorflow_sees_what_is_wrong(tensorflow: Found) -> None:
