@@ -47,7 +47,7 @@ def said(world: World) -> list[dict[str, Any]]:
     wanted = desired.objects(spec.parse(body), Platform(IMAGE))
     for each in wanted:
         if each["kind"] == "Deployment":
-            each["metadata"]["annotations"] = defaults.record(body, {})
+            each["metadata"]["annotations"] = defaults.record({})
     return wanted
 
 
