@@ -131,8 +131,11 @@ def _signature(contract: Contract, name: str) -> Signature | None:
 
 
 def _properties(contract: Contract) -> Iterator[bytes]:
-    """Every signature, as entries of a map<string, string>."""
-    for signature in contract.signatures:
+    """Every signature, as entries of a map<string, string>; none where there is only one, which `inputs` describe.
+
+    MLServer's stubs have another type in this field, and cannot read an answer that has it.
+    """
+    for signature in contract.signatures if len(contract.signatures) > 1 else ():
         name, text = f"signature:{signature.name}", str(signature)
         yield wire.length_field(1, name.encode()) + wire.length_field(2, text.encode())
 
