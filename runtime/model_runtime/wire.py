@@ -12,13 +12,16 @@ VARINT, FIXED64, LENGTH, GROUP, END_GROUP, FIXED32 = range(6)
 
 MAX_DEPTH = 100  # protobuf's own limit of messages and groups inside one another, the outermost included
 MAX_FIELD = (1 << 29) - 1
+MAX_FIELDS = 1 << 18  # of a request: reading so many takes about a quarter of a second
+MAX_STRINGS = 1 << 20  # of a request: each takes about 100 bytes of memory until the model has its array
 _MAX_TAG = (1 << 32) - 1
 _MAX_LENGTH = (1 << 31) - 1
 _MASK64 = (1 << 64) - 1
 _SHORT_VARINTS = [bytes((value,)) for value in range(0x80)]
 
 Buffer = Union[bytes, bytearray, memoryview]
-# (field number, wire type, value or start, end): a varint's value, unsigned, and 0; of any other field, where its payload stands.
+# (field number, wire type, value or start, end): a varint's value, unsigned, or where the payload of any other field starts; and
+# where the field ends.
 Item = Tuple[int, int, int, int]
 
 
@@ -28,6 +31,36 @@ class WireError(ValueError):
 
 class TooMany(WireError):
     """A message that protobuf would read, of more parts than are read here: what was expected at most."""
+
+
+class Budget:
+    """How many more parts of one message are read. Work in Python is bounded by it, whatever the bytes are.
+
+    A field that is read by itself is one part. Callers charge more for what costs more, and nothing for runs that numpy reads.
+    """
+
+    __slots__ = ("left", "strings")
+
+    def __init__(self, fields: int, strings: int) -> None:
+        self.left, self.strings = fields, strings
+
+    def spend(self, parts: int) -> None:
+        self.left -= parts
+        if self.left < 0:
+            raise TooMany(f"expected at most {MAX_FIELDS} fields that are not values of one packed tensor, got more")
+
+    def spend_strings(self, count: int) -> None:
+        self.strings -= count
+        if self.strings < 0:
+            raise TooMany(f"expected at most {MAX_STRINGS} strings, got more")
+
+
+def request_budget() -> Budget:
+    """What one request may cost."""
+    return Budget(MAX_FIELDS, MAX_STRINGS)
+
+
+UNBOUNDED = Budget(1 << 62, 1 << 62)  # for what a server or a model of ours has written
 
 
 def read_varint(buffer: Buffer, at: int, end: int) -> Tuple[int, int]:
@@ -78,7 +111,7 @@ def read_text(buffer: Buffer, start: int, end: int) -> str:
         raise WireError(f"a string that is not UTF-8 at offset {start + error.start}") from None
 
 
-def fields(buffer: Buffer, start: int = 0, end: int = -1, depth: int = 0) -> Iterator[Item]:
+def fields(buffer: Buffer, start: int = 0, end: int = -1, depth: int = 0, budget: Budget = UNBOUNDED) -> Iterator[Item]:
     """Each field of the message in buffer[start:end], in order; a group, which no message of ours has, whole as one item.
 
     `depth` is how many messages are around this one; raises WireError at the first byte that protobuf would refuse.
@@ -87,7 +120,11 @@ def fields(buffer: Buffer, start: int = 0, end: int = -1, depth: int = 0) -> Ite
     end = len(buffer) if end < 0 else end
     if depth > MAX_DEPTH:
         raise WireError(f"more than {MAX_DEPTH} levels of nesting at offset {at}")
+    budget.left -= 1
     while at < end:
+        budget.left -= 1
+        if budget.left < 0:
+            budget.spend(0)
         tag = buffer[at]
         if 8 <= tag < 0x80:  # the hot path: one byte each for the tag and the varint behind it
             at += 1
@@ -107,29 +144,31 @@ def fields(buffer: Buffer, start: int = 0, end: int = -1, depth: int = 0) -> Ite
                 at += 1
             else:
                 value, at = read_varint(buffer, at, end)
-            yield tag >> 3, kind, value, 0
+            yield tag >> 3, kind, value, at
         elif kind == GROUP:
-            begin, at = at, _skip_group(buffer, tag >> 3, at, end, depth)
+            begin, at = at, _skip_group(buffer, tag >> 3, at, end, depth, budget)
             yield tag >> 3, kind, begin, at
         else:
             begin, at = at, _behind_fixed(kind, at, end)
             yield tag >> 3, kind, begin, at
 
 
-def row(buffer: Buffer, at: int, end: int, number: int) -> Tuple[List[bytes], int]:
+def row(buffer: Buffer, at: int, end: int, number: int, budget: Budget = UNBOUNDED) -> Tuple[List[bytes], int]:
     """The payloads of the length-delimited fields `number` (up to 15) that stand in a row from `at` on, and where that ends.
 
     What `fields` gives one by one, for the fields that come by the thousand.
     """
     tag = number << 3 | LENGTH
-    payloads = []
-    while at < end and buffer[at] == tag:
+    payloads: List[Buffer] = []
+    most = budget.strings
+    while at < end and buffer[at] == tag and len(payloads) <= most:
         begin = at + 2
         if begin <= end and buffer[at + 1] < 0x80 and buffer[at + 1] <= end - begin:
             at = begin + buffer[at + 1]
         else:
             begin, at = read_length(buffer, at + 1, end)
         payloads.append(buffer[begin:at])
+    budget.spend_strings(len(payloads))
     return payloads if isinstance(buffer, bytes) else list(map(bytes, payloads)), at  # type: ignore[return-value]
 
 
@@ -142,12 +181,13 @@ def _behind_fixed(kind: int, at: int, end: int) -> int:
     return at + size
 
 
-def _skip_group(buffer: Buffer, number: int, at: int, end: int, depth: int) -> int:
+def _skip_group(buffer: Buffer, number: int, at: int, end: int, depth: int, budget: Budget) -> int:
     """The position behind the group `number` whose first field stands at `at`. Iterative: nesting costs no stack."""
     open_groups = [number]
     while open_groups:
         if depth + len(open_groups) > MAX_DEPTH:
             raise WireError(f"more than {MAX_DEPTH} levels of nesting at offset {at}")
+        budget.spend(1)
         tag, at = _read_any_tag(buffer, at, end)  # within a group protobuf lets even field number 0 pass
         kind = tag & 7
         if kind == GROUP:

@@ -178,6 +178,8 @@ def _agreed(read: Callable[[tensors.Era, bytes], Any], era: tensors.Era, parsed:
         theirs = False
     try:
         mine = read(era, data)
+    except wire.TooMany:  # a limit of ours: protobuf has none
+        return None
     except wire.WireError as error:
         refusal = error
     assert theirs or refusal, f"we accept what protobuf refuses: {mine}"

@@ -28,7 +28,7 @@ def test_fields_come_in_order_with_their_values_and_places() -> None:
     found = list(wire.fields(message))
 
     assert [(number, kind) for number, kind, _, _ in found] == [(1, 0), (2, 2), (3, 5), (4, 1), (6, 3)]
-    assert found[0][2:] == (300, 0)
+    assert found[0][2:] == (300, 3)
     assert [message[start:end] for _, _, start, end in found[1:4]] == [b"abc", b"1234", b"12345678"]
 
 

@@ -54,7 +54,7 @@ def unknown_names(fields: Tuple[Field, ...], arrays: Mapping[str, Any], path: st
         for at, name in enumerate(unknown[:_MOST_UNKNOWN])
     ]
     if len(unknown) > _MOST_UNKNOWN:
-        violations.append(Violation(path, f"{len(unknown) - _MOST_UNKNOWN} more names are not in the contract"))
+        violations.append(Violation(path, f"names that are not in the contract: {len(unknown) - _MOST_UNKNOWN} more"))
     return violations
 
 

@@ -28,6 +28,7 @@ from .tensor import (
     Shape,
     Tensor,
     objects,
+    ranked,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ _TYPES: Dict[int, DataType] = {int(dtype): dtype for dtype in DataType}
 _INVALID = DataType.INVALID
 _CONTENT, _VARIANT_VAL = 4, 15
 _INT64 = np.dtype("<i8")
+MAX_INPUTS = (
+    4096  # of a request; a contract of so many inputs is unheard of, and each unknown one costs as much as a known one
+)
+# What reading a tensor, a map, a row of strings and a shape costs, in fields; and of a shape so many bytes more.
+_TENSOR_PARTS, _MAP_PARTS, ROW_PARTS, _SHAPE_PARTS, _SHAPE_BYTES = 8, 4, 4, 2, 4
 _CACHED_SHAPE = 96  # bytes of a shape message up to which it is worth remembering
 
 
@@ -52,13 +58,17 @@ class Request(NamedTuple):
 
 def decode_request(era: Era, data: bytes) -> Request:
     """The PredictRequest in `data`; numeric inputs may be views on it. Raises WireError."""
-    reader = _Reader(era, data)
+    reader = _Reader(era, data, wire.request_budget())
     inputs: Dict[str, Tensor] = {}
     spec: List[Any] = ["", "", None]
     outputs: Dict[str, None] = {}  # an ordered set
-    for number, kind, value, end in wire.fields(data):
+    entries = 0
+    for number, kind, value, end in wire.fields(data, budget=reader.budget):
         if kind == wire.LENGTH:
             if number == era.inputs:
+                entries += 1
+                if entries > MAX_INPUTS:
+                    raise wire.TooMany(f"expected at most {MAX_INPUTS} inputs, got more")
                 head = heads.find(era.name, data, value, end)
                 if head is None:
                     reader.entry(inputs, value, end, 1)
@@ -73,20 +83,20 @@ def decode_request(era: Era, data: bytes) -> Request:
 
 def decode_response(era: Era, data: bytes) -> Dict[str, Tensor]:
     """The outputs of the PredictResponse in `data`. Raises WireError."""
-    return _Reader(era, data).map(0, len(data), 0)
+    return _Reader(era, data, wire.UNBOUNDED).map(0, len(data), 0)
 
 
 class _Reader:
     """The bytes of one message and the era they are of; each method reads the part of them between two offsets."""
 
-    __slots__ = ("data", "era")
+    __slots__ = ("budget", "data", "era")
 
-    def __init__(self, era: Era, data: wire.Buffer) -> None:
-        self.era, self.data = era, data
+    def __init__(self, era: Era, data: wire.Buffer, budget: wire.Budget) -> None:
+        self.era, self.data, self.budget = era, data, budget
 
     def spec(self, spec: List[Any], start: int, end: int) -> None:
         """ModelSpec {1: name, 2: Int64Value version, 3: signature_name}, merged into what came before."""
-        for number, kind, value, stop in wire.fields(self.data, start, end, 1):
+        for number, kind, value, stop in wire.fields(self.data, start, end, 1, self.budget):
             if kind == wire.LENGTH and number in self.era.model_spec:
                 if number == 3:
                     spec[0] = wire.read_text(self.data, value, stop)
@@ -97,7 +107,7 @@ class _Reader:
 
     def _last_integer(self, known: int, start: int, end: int) -> int:
         """Int64Value {1: value}."""
-        for number, kind, value, _ in wire.fields(self.data, start, end, 2):
+        for number, kind, value, _ in wire.fields(self.data, start, end, 2, self.budget):
             if number == 1 and kind == wire.VARINT:
                 known = wire.int64(value)
         return known
@@ -105,7 +115,8 @@ class _Reader:
     def map(self, start: int, end: int, depth: int) -> Dict[str, Tensor]:
         """{1: map<string, Tensor>}: PredictResponse, and MapTensorData."""
         tensors: Dict[str, Tensor] = {}
-        for number, kind, value, stop in wire.fields(self.data, start, end, depth):
+        self.budget.spend(_MAP_PARTS)
+        for number, kind, value, stop in wire.fields(self.data, start, end, depth, self.budget):
             if number == 1 and kind == wire.LENGTH:
                 self.entry(tensors, value, stop, depth + 1)
         return tensors
@@ -113,7 +124,8 @@ class _Reader:
     def entry(self, tensors: Dict[str, Tensor], start: int, end: int, depth: int) -> None:
         """Add the entry {1: name, 2: tensor} of a map; not if it holds anything else, for so does protobuf's parser."""
         name, draft, known = "", _Draft(self), True
-        for number, kind, value, stop in wire.fields(self.data, start, end, depth):
+        self.budget.spend(_TENSOR_PARTS)
+        for number, kind, value, stop in wire.fields(self.data, start, end, depth, self.budget):
             if kind == wire.LENGTH and number == 2:
                 draft.read(value, stop, depth + 1)
             elif kind == wire.LENGTH and number == 1:
@@ -127,16 +139,18 @@ class _Reader:
                 heads.remember(self.era.name, self.data, start, end, name, tensor)
 
     def shape(self, start: int, end: int, depth: int) -> Tuple[Shape, Optional[bool]]:
+        self.budget.spend(_SHAPE_PARTS + (end - start) // _SHAPE_BYTES)
         read = _read_shape if end - start > _CACHED_SHAPE else _cached_shape
         return read(self.era.nested_dims, bytes(self.data[start:end]), depth)
 
     def check_variant(self, start: int, end: int, depth: int) -> None:
         """VariantTensorDataProto {1: type_name, 2: metadata, 3: tensors}: nothing reads it, and protobuf refuses a broken one."""
-        for number, kind, value, stop in wire.fields(self.data, start, end, depth):
+        for number, kind, value, stop in wire.fields(self.data, start, end, depth, self.budget):
             if number == 1 and kind == wire.LENGTH:
                 wire.read_text(self.data, value, stop)
             elif number == 3 and kind == wire.LENGTH:
                 draft = _Draft(self)
+                self.budget.spend(_TENSOR_PARTS)
                 draft.read(value, stop, depth + 1)
                 draft.tensor()
 
@@ -148,7 +162,7 @@ class _Draft(Payloads):
     __slots__ = ("content", "dims", "dtype", "maps", "reader", "strings", "unknown_rank")
 
     def __init__(self, reader: _Reader) -> None:
-        super().__init__(reader.data)
+        super().__init__(reader.data, reader.budget)
         self.reader = reader
         self.dtype = 0
         self.dims: Optional[Shape] = None
@@ -164,7 +178,7 @@ class _Draft(Payloads):
 
     def _read(self, start: int, end: int, depth: int) -> int:
         """Up to the end, or behind a row of strings; how far that is."""
-        for number, kind, value, stop in wire.fields(self.data, start, end, depth):
+        for number, kind, value, stop in wire.fields(self.data, start, end, depth, self.budget):
             if kind == wire.LENGTH:
                 if number == 2:
                     self._merge_shape(*self.reader.shape(value, stop, depth + 1))
@@ -172,8 +186,10 @@ class _Draft(Payloads):
                     self.add_packed(number, value, stop)
                 elif number == STRING_VAL:
                     self.strings.append(bytes(self.data[value:stop]))
-                    more, behind = wire.row(self.data, stop, end, STRING_VAL)
+                    self.budget.spend_strings(1)
+                    more, behind = wire.row(self.data, stop, end, STRING_VAL, self.budget)
                     if more:
+                        self.budget.spend(ROW_PARTS)
                         self.strings += more
                         return behind
                 elif number == MAP_VAL:
@@ -186,10 +202,13 @@ class _Draft(Payloads):
                 self.dtype = wire.int32(value)
             elif number in VALUE_FIELDS and kind == VALUE_FIELDS[number].kind:
                 self.add_single(number, kind, value, stop)
+                behind = self.add_run(number, kind, stop, end)
+                if behind > stop:
+                    return behind
         return end
 
     def _merge_shape(self, dims: Shape, unknown_rank: Optional[bool]) -> None:
-        self.dims = dims if self.dims is None else (self.dims + dims)[: MAX_RANK + 1]
+        self.dims = dims if self.dims is None else ranked(self.dims + dims)
         if unknown_rank is not None:
             self.unknown_rank = unknown_rank
 
@@ -275,7 +294,7 @@ _NAMES = {
 
 
 def _read_shape(nested: bool, message: bytes, depth: int) -> Tuple[Shape, Optional[bool]]:
-    """The dims of a shape message, no more than tell that they are too many; and unknown_rank where it is told."""
+    """The dims of a shape message; and unknown_rank where it is told."""
     return _read_nested_shape(message, depth) if nested else (_read_packed_shape(message, depth), None)
 
 
@@ -289,8 +308,8 @@ def _read_nested_shape(message: bytes, depth: int) -> Tuple[Shape, Optional[bool
     for number, kind, value, end in wire.fields(message, 0, len(message), depth):
         if number == 2 and kind == wire.LENGTH:
             size = _read_dim(message, value, end, depth + 1)
-            if len(dims) <= MAX_RANK:
-                dims.append(size)
+            dims.append(size)
+            ranked(dims)
         elif number == 3 and kind == wire.VARINT:
             unknown_rank = bool(value)
     return tuple(dims), unknown_rank
@@ -314,5 +333,5 @@ def _read_packed_shape(message: bytes, depth: int) -> Shape:
             dims.append(wire.int64(value))
         elif number == 1 and kind == wire.LENGTH:
             dims.extend(varints.decode(message, value, end, _INT64)[: MAX_RANK + 1].tolist())
-        del dims[MAX_RANK + 1 :]
+        ranked(dims)
     return tuple(dims)

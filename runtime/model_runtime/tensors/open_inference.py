@@ -18,9 +18,10 @@ from ..contract.types import DataType
 from ..errors import Violation
 from ..protocols import DATATYPES
 from . import numerics, varints
+from .decode import MAX_INPUTS, ROW_PARTS
 from .encode import Parts, add_strings, packed, shaped
 from .payloads import Payloads
-from .tensor import EMPTY, MAX_RANK, NUMPY, Shape, Tensor, TensorError, ValueField, objects
+from .tensor import EMPTY, MAX_RANK, NUMPY, Shape, Tensor, TensorError, ValueField, objects, ranked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +53,7 @@ _CARRIERS: Dict[DataType, int] = {  # the 16-bit floats travel raw only
 }
 _INT64 = np.dtype("<i8")
 _LENGTH_BYTES = 4
+_TENSOR_PARTS = 8  # what reading one costs, in fields
 _SIGNATURE = "signature_name"  # the parameter that names a signature, where a contract has several
 # Parameters that change no answer: what MLServer's codecs and the protocol's extension for binary data over HTTP add.
 _REQUEST_PARAMETERS = (_SIGNATURE, "content_type", "priority", "binary_data_output")
@@ -97,22 +99,27 @@ def decode_request(data: wire.Buffer) -> InferRequest:
 
     Raises WireError where protobuf would refuse the bytes, TensorError where its tensors make no sense.
     """
+    budget = wire.request_budget()
     drafts: List[_Draft] = []
     raws: List[_Span] = []
     outputs: List[str] = []
     texts = {1: "", 2: "", 3: ""}
     parameters = _Parameters()
-    for number, kind, value, end in wire.fields(data):
+    for number, kind, value, end in wire.fields(data, budget=budget):
         if kind != wire.LENGTH:
             continue
         if number == 5:
-            drafts.append(_Draft(data, value, end))
+            if len(drafts) >= MAX_INPUTS:
+                raise wire.TooMany(f"expected at most {MAX_INPUTS} inputs, got more")
+            drafts.append(_Draft(data, value, end, budget))
         elif number == 7:
+            if len(raws) >= MAX_INPUTS:
+                raise wire.TooMany(f"expected at most {MAX_INPUTS} raw contents, got more")
             raws.append((value, end))
         elif number == 6:
-            outputs.append(_read_output(data, value, end, parameters))
+            outputs.append(_read_output(data, value, end, parameters, budget))
         elif number == 4:
-            parameters.add("", _read_parameter(data, value, end, 1), _REQUEST_PARAMETERS)
+            parameters.add("", _read_parameter(data, value, end, 1, budget), _REQUEST_PARAMETERS)
         elif number in texts:
             texts[number] = wire.read_text(data, value, end)
     inputs = _tensors(drafts, raws, "input")
@@ -132,11 +139,11 @@ def decode_response(data: wire.Buffer) -> Dict[str, Tensor]:
         if kind != wire.LENGTH:
             continue
         if number == 5:
-            drafts.append(_Draft(data, value, end))
+            drafts.append(_Draft(data, value, end, wire.UNBOUNDED))
         elif number == 6:
             raws.append((value, end))
         elif number == 4:
-            _read_parameter(data, value, end, 1)
+            _read_parameter(data, value, end, 1, wire.UNBOUNDED)
         elif number in (1, 2, 3):
             wire.read_text(data, value, end)
     return _tensors(drafts, raws, "output")
@@ -173,29 +180,29 @@ class _Parameters:
             self.refused.append(Violation(path, why))
 
 
-def _read_output(data: wire.Buffer, start: int, end: int, parameters: _Parameters) -> str:
+def _read_output(data: wire.Buffer, start: int, end: int, parameters: _Parameters, budget: wire.Budget) -> str:
     """InferRequestedOutputTensor {1: name, 2: parameters}."""
     name = ""
     found: List[_Parameter] = []
-    for number, kind, value, stop in wire.fields(data, start, end, 1):
+    for number, kind, value, stop in wire.fields(data, start, end, 1, budget):
         if number == 1 and kind == wire.LENGTH:
             name = wire.read_text(data, value, stop)
         elif number == 2 and kind == wire.LENGTH:
-            found.append(_read_parameter(data, value, stop, 2))
+            found.append(_read_parameter(data, value, stop, 2, budget))
     for parameter in found[:_MOST_REFUSED]:
         parameters.add(f"outputs.{name}.", parameter, _TENSOR_PARAMETERS)
     return name
 
 
-def _read_parameter(data: wire.Buffer, start: int, end: int, depth: int) -> _Parameter:
+def _read_parameter(data: wire.Buffer, start: int, end: int, depth: int, budget: wire.Budget) -> _Parameter:
     """An entry {1: name, 2: InferParameter {3: string_param}}."""
     name = ""
     text: Optional[str] = None
-    for number, kind, value, stop in wire.fields(data, start, end, depth):
+    for number, kind, value, stop in wire.fields(data, start, end, depth, budget):
         if number == 1 and kind == wire.LENGTH:
             name = wire.read_text(data, value, stop)
         elif number == 2 and kind == wire.LENGTH:
-            for inner, inner_kind, at, behind in wire.fields(data, value, stop, depth + 1):
+            for inner, inner_kind, at, behind in wire.fields(data, value, stop, depth + 1, budget):
                 if inner == 3 and inner_kind == wire.LENGTH:
                     text = wire.read_text(data, at, behind)
                 elif (inner, inner_kind) in _OTHER_CHOICES:
@@ -209,8 +216,9 @@ class _Draft(Payloads):
     FIELDS = _CONTENTS
     __slots__ = ("datatype", "dims", "name", "parameters", "strings")
 
-    def __init__(self, data: wire.Buffer, start: int, end: int) -> None:
-        super().__init__(data)
+    def __init__(self, data: wire.Buffer, start: int, end: int, budget: wire.Budget) -> None:
+        super().__init__(data, budget)
+        budget.spend(_TENSOR_PARTS)
         self.name = self.datatype = ""
         self.dims: List[int] = []
         self.strings: List[bytes] = []
@@ -218,7 +226,7 @@ class _Draft(Payloads):
         self._read(start, end)
 
     def _read(self, start: int, end: int) -> None:
-        for number, kind, value, stop in wire.fields(self.data, start, end, 1):
+        for number, kind, value, stop in wire.fields(self.data, start, end, 1, self.budget):
             if kind == wire.LENGTH:
                 if number == 1:
                     self.name = wire.read_text(self.data, value, stop)
@@ -227,7 +235,7 @@ class _Draft(Payloads):
                 elif number == 3:
                     self._add_dims(varints.decode(self.data, value, stop, _INT64)[: MAX_RANK + 1].tolist())
                 elif number == 4:
-                    parameter = _read_parameter(self.data, value, stop, 2)
+                    parameter = _read_parameter(self.data, value, stop, 2, self.budget)
                     if len(self.parameters) < _MOST_REFUSED:
                         self.parameters.append(parameter)
                 elif number == 5:
@@ -237,21 +245,25 @@ class _Draft(Payloads):
                 self._add_dims([wire.int64(value)])
 
     def _add_dims(self, dims: List[int]) -> None:
-        """No more than tell that they are too many."""
-        self.dims = (self.dims + dims)[: MAX_RANK + 1]
+        self.dims = ranked(self.dims + dims)
 
     def _read_contents(self, start: int, end: int) -> int:
         """Up to the end, or behind a row of strings; how far that is."""
-        for number, kind, value, stop in wire.fields(self.data, start, end, 2):
+        for number, kind, value, stop in wire.fields(self.data, start, end, 2, self.budget):
             if number in _CONTENTS:
                 if kind == wire.LENGTH:
                     self.add_packed(number, value, stop)
                 elif kind == _CONTENTS[number].kind:
                     self.add_single(number, kind, value, stop)
+                    behind = self.add_run(number, kind, stop, end)
+                    if behind > stop:
+                        return behind
             elif number == _BYTES_CONTENTS and kind == wire.LENGTH:
-                more, behind = wire.row(self.data, stop, end, _BYTES_CONTENTS)
+                self.budget.spend_strings(1)
+                more, behind = wire.row(self.data, stop, end, _BYTES_CONTENTS, self.budget)
                 self.strings += (bytes(self.data[value:stop]), *more)
                 if more:
+                    self.budget.spend(ROW_PARTS)
                     return behind
         return end
 
@@ -272,7 +284,7 @@ class _Draft(Payloads):
         if raw is not None:
             if came:
                 raise numerics.Unreadable("expected values once, got them in raw contents and in contents")
-            return _raw(dtype, self.data, *raw)
+            return _raw(dtype, self.data, *raw, self.budget)
         carrier = _CARRIERS.get(dtype, 0)
         if came and carrier not in came:
             where = _NAMES.get(carrier, "raw contents")
@@ -286,7 +298,7 @@ class _Draft(Payloads):
 _NAMES = {_BYTES_CONTENTS: "bytes_contents", **{number: field.name for number, field in _CONTENTS.items()}}
 
 
-def _raw(dtype: DataType, data: wire.Buffer, start: int, end: int) -> NDArray[Any]:
+def _raw(dtype: DataType, data: wire.Buffer, start: int, end: int, budget: wire.Budget) -> NDArray[Any]:
     if dtype is not DataType.STRING:
         return numerics.of_content(dtype, data, start, end, "raw contents")
     strings: List[bytes] = []
@@ -299,6 +311,9 @@ def _raw(dtype: DataType, data: wire.Buffer, start: int, end: int) -> NDArray[An
             raise numerics.Unreadable(f"expected {wanted} at offset {at - start} of raw contents, got their end")
         at += _LENGTH_BYTES + size
         strings.append(bytes(data[at - size : at]))
+        if len(strings) > budget.strings:
+            break
+    budget.spend_strings(len(strings))
     return objects(strings)
 
 

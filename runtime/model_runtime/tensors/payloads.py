@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Dict, Tuple, Union
 
 from .. import wire
-from . import numerics
+from . import numerics, runs
 from .tensor import ValueField
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ class Payloads:
     """What a message in `data` holds of the fields in FIELDS."""
 
     FIELDS: ClassVar[Dict[int, ValueField]]
-    __slots__ = ("data", "payloads")
+    __slots__ = ("budget", "data", "payloads")
 
-    def __init__(self, data: wire.Buffer) -> None:
-        self.data = data
+    def __init__(self, data: wire.Buffer, budget: wire.Budget) -> None:
+        self.data, self.budget = data, budget
         self.payloads: Dict[int, _Payload] = {}
 
     def add_packed(self, number: int, start: int, end: int) -> None:
@@ -39,7 +39,23 @@ class Payloads:
 
     def add_single(self, number: int, kind: int, value: int, end: int) -> None:
         """One value of a field, outside a packed payload."""
+        self.budget.left -= 1
         self._join(number, wire.varint(value) if kind == wire.VARINT else self.data[value:end])
+
+    def add_run(self, number: int, kind: int, at: int, end: int) -> int:
+        """The values of the same field that stand one by one from `at` on, all at once. Returns where they end."""
+        tag = wire.varint(number << 3 | kind)
+        behind = at + len(tag)
+        if behind >= end or self.data[at:behind] != tag:
+            return at
+        width = self.FIELDS[number].width
+        for piece, stop in (
+            runs.fixed(self.data, at, end, tag, width) if width else runs.varints(self.data, at, end, tag)
+        ):
+            self._join(number, piece)
+            at = stop
+        self.budget.spend(runs.PARTS)
+        return at
 
     def _join(self, number: int, piece: wire.Buffer) -> None:
         joined = self.payloads.get(number, b"")

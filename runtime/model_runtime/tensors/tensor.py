@@ -5,7 +5,7 @@ Knows no bytes and converts nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
 
@@ -99,6 +99,16 @@ NUMPY: Dict[DataType, np.dtype[Any]] = {
 }
 OBJECT = np.dtype(object)
 EMPTY = np.empty(0, OBJECT)
+
+
+_Dims = TypeVar("_Dims", Tuple[int, ...], List[int])
+
+
+def ranked(dims: _Dims) -> _Dims:
+    """The dims, if a tensor may have so many. Raises TooMany: nothing behind them is worth reading."""
+    if len(dims) > MAX_RANK:
+        raise wire.TooMany(f"expected at most {MAX_RANK} dimensions, got more")
+    return dims
 
 
 def objects(values: List[Any]) -> NDArray[Any]:

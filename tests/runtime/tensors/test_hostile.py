@@ -1,5 +1,6 @@
 """Bytes made to cost: memory stays within a small multiple of what came, time grows with it and no faster."""
 
+import contextlib
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -47,13 +48,19 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 }
 
 
+def read(data: bytes) -> None:
+    """Whether within the limits (`test_limits`) or beyond them."""
+    with contextlib.suppress(wire.TooMany):
+        decode_request(V2, data)
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_memory_is_a_small_multiple_of_what_came(kind: str) -> None:
     data = HOSTILE[kind](20_000)
-    decode_request(V2, data)
+    read(data)
     tracemalloc.start()
     try:
-        decode_request(V2, data)
+        read(data)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -68,7 +75,7 @@ def test_time_grows_with_what_came_and_no_faster(kind: str) -> None:
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            decode_request(V2, data)
+            read(data)
             times.append(time.perf_counter() - start)
         return min(times)
 
