@@ -25,7 +25,7 @@ FAILURES: dict[str, tuple[dict[str, Any], str, str]] = {
         "double",
     ),
     "a warm-up that fails": (
-        {"model": {"inline": {"src/func_main.py": "def double(x):\n    raise ValueError('no weights')\n"}}},
+        {"model": {"inline": {"src/func_main.py": "def double(x):\n    raise OSError('no weights')\n"}}},
         "WarmupFailed",
         "no weights",
     ),

@@ -357,7 +357,7 @@ RUNTIME_CASES: list[tuple[str, str, Callable[[Path], str]]] = [
     ("ModelImportFailed", "No module named 'sklern'", lambda folder: serving(folder, "import sklern\n")),
     ("ModelImportFailed", "SyntaxError", lambda folder: serving(folder, "def echo(x:\n")),
     ("FunctionMissing", "echo", lambda folder: serving(folder, "def other(x):\n    return x\n")),
-    ("WarmupFailed", "no answer today", lambda folder: serving(folder, "def echo(x):\n    raise ValueError('no answer today')\n")),
+    ("WarmupFailed", "no answer today", lambda folder: serving(folder, "def echo(x):\n    raise TypeError('no answer today')\n")),
     ("ModelCrashed", "", lambda folder: serving(folder, "import os\nos._exit(3)\n", MODEL_RESTARTS="2")),
     ("ModelTimeout", "did not load within 1 s (MODEL_LOAD_TIMEOUT)", lambda folder: serving(folder, "import time\ntime.sleep(60)\n", MODEL_LOAD_TIMEOUT="1")),
     ("InvalidSetting", "LOG_LEVEL: expected debug", lambda folder: serving(folder, LOG_LEVEL="loud")),

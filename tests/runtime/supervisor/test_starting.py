@@ -112,6 +112,54 @@ def test_a_model_that_cannot_answer_a_made_up_request_does_not_serve(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        "ValueError('unknown category')",
+        "KeyError('1')",
+        "AssertionError",
+        "ZeroDivisionError",
+        "RuntimeError('kernel size')",
+        "type('Unknown', (Exception,), {})('1')",
+    ],
+)
+def test_a_model_that_refuses_made_up_values_serves_and_the_log_says_so(
+    tmp_path: Path, error: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = f"def echo(x):\n    if (x == 1).all():\n        raise {error}\n    return {{'y': x}}\n"
+
+    with caplog.at_level("WARNING"):
+        assert loaded(tmp_path, code) == "ok"
+
+    [record] = [each for each in caplog.records if "made-up warm-up request" in each.getMessage()]
+    assert "warmup.inputs of the ModelRuntime, or warmup.json" in str(vars(record))
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["TypeError", "AttributeError", "NameError", "ImportError", "NotImplementedError", "MemoryError", "SystemExit"],
+)
+def test_a_fault_that_no_value_explains_fails_a_made_up_warm_up(tmp_path: Path, error: str) -> None:
+    message = loaded(tmp_path, f"def echo(x):\n    raise {error}('broken')\n")
+
+    assert "the model cannot answer its warm-up request" in message
+    assert "warmup.inputs of the ModelRuntime, or warmup.json" in message
+
+
+def test_an_output_that_cannot_be_read_fails_the_warm_up_and_is_named(tmp_path: Path) -> None:
+    code = """
+    class Panic(BaseException): pass
+    class X:
+        def __array__(self, *_, **__): raise Panic("requires grad")
+    def echo(x):
+        return {"y": X()}
+    """
+    with RuntimeManager(model_directory(tmp_path, code), 0, settings=Settings()) as runtime:
+        message = runtime.wait_loaded(20).message
+
+    assert "outputs.y: expected double[*], got X that cannot be read: Panic: requires grad" in message
+
+
+@pytest.mark.parametrize(
     ("golden", "message"),
     [
         ([{"inputs": {"x": [1, 2]}}], "ok"),
@@ -119,6 +167,10 @@ def test_a_model_that_cannot_answer_a_made_up_request_does_not_serve(tmp_path: P
         (
             [{"inputs": {"x": [1, 2]}, "outputs": {"y": [2, 5]}}],
             "answers its golden request otherwise than was stored: y",
+        ),
+        (
+            [{"inputs": {"x": [1]}}],
+            "warmup.json, warmup.inputs of the ModelRuntime): the model's function 'echo' failed",
         ),
         ([{"inputs": {"z": [1, 2]}}], "inputs.x: expected double[*], got only z"),
         ([{"outputs": {}}], 'expected objects with "inputs"'),
