@@ -130,8 +130,10 @@ class Predictor:
 
     def _check_omitted(self, inputs: Dict[str, Tensor]) -> None:
         """Values that messages leave out count as if they had been sent."""
-        most = self.options.max_message_bytes // self.batch_limit
         size = omitted_bytes(inputs)
+        if not size:
+            return
+        most = self.options.max_message_bytes // self.batch_limit
         if size > most:
             name = max(inputs, key=lambda each: inputs[each].omitted)
             told = f"expected at most {most} bytes of values that are left out, got {shortened(str(size))}"

@@ -219,7 +219,7 @@ def completed(message: Any) -> list[Any] | None:
     ):  # for shapes that are small
         return None
     missing = math.prod(shape) - len(values)
-    zero = {7: b"", 10: False}.get(dtype, 0)
+    zero = {7: b"", 10: False, **dict.fromkeys((1, 2, 14, 19), 0.0), 8: 0j, 18: 0j}.get(dtype, 0)
     return None if missing < 0 else values + [values[-1] if values else zero] * missing
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SMALL = 4096  # bytes up to which copying an array costs less than handing it on
+_CACHED_CHARACTERS = 200  # of a request's own names, of which 1024 pairs are remembered
 Parts = List[Union[bytes, memoryview]]
 
 
@@ -54,16 +55,23 @@ def shaped(tensor: Tensor) -> Tensor:
 
 def _spec(field: int, era: Era, request: Request) -> bytes:
     """ModelSpec {1: name, 2: Int64Value version, 3: signature_name}."""
+    name, signature = request.model_name, request.signature_name
+    made = _cached_spec if len(name) + len(signature) <= _CACHED_CHARACTERS else _made_spec
+    return made(field, era.model_spec, name, request.model_version, signature)
+
+
+def _made_spec(field: int, known: Tuple[int, ...], name: str, version: Optional[int], signature: str) -> bytes:
     parts = []
-    if request.model_name and 1 in era.model_spec:
-        parts.append(wire.length_field(1, request.model_name.encode()))
-    if request.model_version is not None and 2 in era.model_spec:
-        parts.append(
-            wire.length_field(2, wire.varint_field(1, request.model_version) if request.model_version else b"")
-        )
-    if request.signature_name and 3 in era.model_spec:
-        parts.append(wire.length_field(3, request.signature_name.encode()))
+    if name and 1 in known:
+        parts.append(wire.length_field(1, name.encode()))
+    if version is not None and 2 in known:
+        parts.append(wire.length_field(2, wire.varint_field(1, version) if version else b""))
+    if signature and 3 in known:
+        parts.append(wire.length_field(3, signature.encode()))
     return wire.length_field(field, b"".join(parts)) if parts else b""
+
+
+_cached_spec = lru_cache(maxsize=1024)(_made_spec)  # all answers of a model have the same
 
 
 def _add_entries(parts: Parts, era: Era, number: int, tensors: Mapping[str, Tensor]) -> int:

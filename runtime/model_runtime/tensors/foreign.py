@@ -14,7 +14,7 @@ import numpy as np
 from .tensor import MAX_RANK, TensorError
 
 MOST_ELEMENTS = 1 << 26  # of lists in one output; each takes 8 bytes and more before numpy sees it
-MOST_NAMES = 10_000  # of one mapping
+_FEW_NAMES, MOST_NAMES = 100, 10_000  # of one mapping
 _TEXT_CHARACTERS = 500  # of an error's text in a violation
 _ATOMS = frozenset({int, float, bool, complex, str, bytes, type(None)})
 _NAME = type.__dict__["__name__"].__get__  # a metaclass may hide it
@@ -51,7 +51,9 @@ def shortened(text: str, limit: int) -> str:
 
 def mapping(value: Mapping[Any, Any]) -> Dict[str, Any]:
     """The entries whose names are text, in a plain dict; others no contract can declare. Raises TensorError for too many."""
-    entries = list(value.items() if type(value) is dict else islice(iter(value.items()), MOST_NAMES + 1))
+    if type(value) is dict and len(value) <= _FEW_NAMES and all(type(name) is str for name in value):
+        return value
+    entries = list(islice(iter(value.items()), MOST_NAMES + 1))
     if len(entries) > MOST_NAMES:
         raise TensorError(f"expected at most {MOST_NAMES} names, got more")
     return {_plain(name): each for name, each in entries if isinstance(name, str)}
