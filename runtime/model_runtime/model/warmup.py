@@ -73,7 +73,7 @@ def _judge(asked: _Asked, error: PredictionError) -> None:
 
 
 def _is_refusal(signature: Signature, error: PredictionError) -> bool:
-    if isinstance(error, OutputMismatch):
+    if isinstance(error, OutputMismatch) or not signature.inputs:  # no value was made up
         return False
     cause = error.__cause__
     if cause is None:  # a custom runtime's own word

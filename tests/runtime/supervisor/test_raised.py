@@ -79,7 +79,8 @@ def test_a_model_that_raises_before_it_serves_is_told_apart_from_one_that_crashe
     tmp_path: Path, what: str, where: str
 ) -> None:
     code = f"raise {ERRORS[what]}\n" if where == "at import" else f"def act(what):\n    raise {ERRORS[what]}\n"
-    with RuntimeManager(model_directory(tmp_path, code, ACT), 0) as runtime:
+    directory = model_directory(tmp_path, code, ACT, files={"warmup.json": '{"inputs": {"what": ""}}'})
+    with RuntimeManager(directory, 0) as runtime:
         state = runtime.wait_loaded(20)
 
     expected = "ModelImportFailed" if where == "at import" else "WarmupFailed"

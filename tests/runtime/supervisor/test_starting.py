@@ -145,6 +145,12 @@ def test_a_fault_that_no_value_explains_fails_a_made_up_warm_up(tmp_path: Path, 
     assert "warmup.inputs of the ModelRuntime, or warmup.json" in message
 
 
+def test_without_inputs_nothing_is_made_up_and_whatever_is_raised_fails_the_warm_up(tmp_path: Path) -> None:
+    code = "def echo():\n    raise ValueError('broken')\n"
+
+    assert "the model cannot answer its warm-up request" in loaded(tmp_path, code, {**ECHO_CONTRACT, "inputs": {}})
+
+
 def test_an_output_that_cannot_be_read_fails_the_warm_up_and_is_named(tmp_path: Path) -> None:
     code = """
     class Panic(BaseException): pass
