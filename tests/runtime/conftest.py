@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -16,6 +17,15 @@ from model_runtime.client import Client
 from model_runtime.settings import Settings
 
 Serve = Callable[..., Client]
+
+
+@pytest.fixture(autouse=True)
+def undo_logging() -> Iterator[None]:
+    """Our logger as it was: programs that a test runs in its own process configure it."""
+    logger = logging.getLogger("model_runtime")
+    before = logger.handlers[:], logger.propagate, logger.level
+    yield
+    logger.handlers[:], logger.propagate, logger.level = before
 
 
 @pytest.fixture
