@@ -148,7 +148,29 @@ def _unique(x: Any) -> Any:
     return inverse.astype(float)
 
 
+TIMES = {
+    "name": "f",
+    "inputs": {"x": {"shape": [-1], "type": "int64"}},
+    "outputs": {"y": {"shape": [-1], "type": "int64"}},
+}
+BYTES = {
+    "name": "f",
+    "inputs": {"x": {"shape": [-1], "type": "uint8"}},
+    "outputs": {"y": {"shape": [-1], "type": "uint8"}},
+}
+
+
+def _marked(x: Any) -> Any:
+    return np.char.add("u:" if any(ord(letter) > 127 for text in x for letter in text) else "a:", x)
+
+
 DEPENDENT: dict[str, tuple[Any, Any]] = {
+    "tells seconds from milliseconds by the largest": (TIMES, lambda x: x // 1000 if x.max() > 10**11 else x),
+    "scales pixels by the largest": (MATRIX, lambda x: (x / 256.0 if x.max() > 255 else x).mean(axis=1)),
+    "inverts bright images": (BYTES, lambda x: 255 - x if x.max() > 127 else x),
+    "looks for infinite values": (MATRIX, lambda x: np.full(len(x), float(np.isinf(x).any()))),
+    "looks for other alphabets": (TEXTS, _marked),
+    "looks whether all are numbers": (TEXTS, lambda x: np.char.add("n" if all(t.isdigit() for t in x) else "w", x)),
     "scales by the largest value": (MATRIX, lambda x: (x / 255.0 if x.max() > 1.0 else x).mean(axis=1)),
     "fills NaN with the column's mean": (MATRIX, _fill),
     "sorts rows": (MATRIX, lambda x: np.sort(x, axis=0).mean(axis=1)),
