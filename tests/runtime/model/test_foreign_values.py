@@ -276,7 +276,7 @@ def test_new_names_in_every_answer_are_remembered_up_to_a_limit() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        np.array(["a", "bé"], dtype=getattr(np.dtypes, "StringDType", lambda: "U2")()),
+        np.array(["a", "bé"], dtype=getattr(getattr(np, "dtypes", None), "StringDType", lambda: "U2")()),
         np.array(["a", "bé".encode()], object),
         [b"a", "bé"],
         [bytearray(b"a"), memoryview("bé".encode())],
