@@ -82,8 +82,10 @@ def test_a_signal_before_anything_is_imported_ends_the_container_within_a_second
         while not container.has_begun():
             assert container.process.poll() is None
         time.sleep(delay)
+        seconds = 0.0
         if container.process.poll() is None:
-            seconds = container.terminate()
+            with contextlib.suppress(ProcessLookupError):  # it had nothing to do, and ended by itself in this moment
+                seconds = container.terminate()
             print(f"\n{delay * 1000:.0f} ms after the start: gone in {seconds * 1000:.0f} ms")
             assert seconds < 1.0
 
